@@ -1,0 +1,79 @@
+"""What every study shares: flags, one-line errors with exit code 2, the workdir and results.json."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import app, flags, logging
+
+import jlabel
+
+__all__ = ["define_shared_flags", "from_flags", "run_main", "user_errors"]
+
+C = TypeVar("C")
+
+
+def define_shared_flags(*, data: str, workdir: str, seeds: str, steps: int, batch_size: int) -> None:
+    """Define the flags that all studies have, with this study's defaults."""
+    flags.DEFINE_string("data", data, "Data, as jlabel.data.open takes it: embedded:NAME, folder:DIR, parquet:GLOB, ...")
+    flags.DEFINE_string("workdir", workdir, "Folder for config, metrics, results, figures, report and checkpoints.")
+    flags.DEFINE_list("seeds", seeds.split(","), "Seeds of the runs, e.g. 0,1,2: intervals are taken over them.")
+    flags.DEFINE_integer("steps", steps, "Training steps of each run.")
+    flags.DEFINE_integer("batch_size", batch_size, "Rows of each dataset in a batch.")
+    flags.DEFINE_float("learning_rate", None, "Learning rate; by default chosen on validation rows.")
+    flags.DEFINE_string("mesh", None, "Devices, e.g. data=8: batches are split over the axis data.")
+    flags.DEFINE_string("distributed", None, "Several hosts: COORDINATOR:PORT,COUNT,INDEX or auto.")
+
+
+def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed: Any) -> C:
+    """Build a config dataclass from the flags that carry its fields' names."""
+    found = dict(fixed)
+    for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
+        if field.name not in found and field.name in values:
+            value = values[field.name].value
+            found[field.name] = tuple(value) if isinstance(value, list) else value
+    try:
+        if "seeds" in found:
+            found["seeds"] = tuple(int(seed) for seed in found["seeds"])
+    except ValueError as error:
+        raise jlabel.InputError(f"--seeds={','.join(found['seeds'])}: give whole numbers separated by commas") from error
+    return config_type(**found)
+
+
+def user_errors(function: Callable[[], int | None]) -> int:
+    """Run something; an error the user can mend becomes one line on stderr and exit code 2."""
+    try:
+        return function() or 0
+    except jlabel.InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def run_main(main: Callable[[], int | None], *, doc: str | None) -> None:
+    """Parse the flags and run a binary."""
+    logging.set_verbosity(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return list(flags.FLAGS(argv))
+        except flags.Error as error:
+            print(f"error: {' '.join(str(error).split())}; see --help", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    def guarded(argv: list[str]) -> int:
+        if len(argv) > 1:
+            print(f"error: unexpected argument {argv[1]!r}; flags read --name=value, see --help", file=sys.stderr)
+            return 2
+        return user_errors(main)
+
+    sys.modules["__main__"].__doc__ = doc
+    app.run(guarded, flags_parser=parse)
+
+
+def figures_folder(workdir: Path) -> Path:
+    """The folder for a study's pictures."""
+    return workdir / "figures"

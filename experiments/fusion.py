@@ -1,0 +1,257 @@
+"""The fusion study: fine and coarse datasets joined through a label graph, beside every baseline.
+
+`pet_fusion` and `flower_fusion` are this study with their own defaults.
+"""
+
+import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from experiments import common
+from experiments.fusion_data import FusionData, load_fusion, load_plan
+from experiments.fusion_methods import METHODS, build_method
+from experiments.fusion_model import save_model
+from experiments.fusion_report import report_study, score_rows
+from experiments.fusion_training import Predictions, train_end_to_end, train_heads
+from jlabel import InputError
+from jlabel.evaluation import Row, format_table
+from jlabel.networks import ENCODERS
+from jlabel.training import check_positive, initialize_distributed, make_mesh, open_workdir
+
+__all__ = ["FusionConfig", "define_flags", "main", "run"]
+
+CHOICES = {
+    "objective": ("paths", "marginal"),
+    "credit": ("certain", "all"),
+    "competition": ("block", "component"),
+    "pool": ("mean", "sum", "random"),
+    "baseline": ("leave_one_out", "moving_average", "none"),
+    "gate": ("uniform", "learned", "none"),
+    "decode": ("posterior", "beam", "greedy"),
+    "encoder": ENCODERS,
+}
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Settings of a fusion study; each is a flag of the same name."""
+
+    experiment: str
+    data: str
+    coarse_data: str
+    graph: str
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 300
+    batch_size: int = 32
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    encoder: str = "cnn"
+    image_size: int | None = None
+    methods: tuple[str, ...] = tuple(METHODS)
+    fine_per_class: int | None = None
+    coarse_set: str | None = None
+    hidden: int = 128
+    head_hidden: int = 0
+    objective: str = "paths"
+    credit: str = "certain"
+    competition: str = "block"
+    teacher_forcing: float = 1.0
+    pool: str = "mean"
+    max_paths: int = 64
+    samples: int = 8
+    baseline: str = "leave_one_out"
+    alpha: float = 1.0
+    beta: float = 1.0
+    gate: str = "uniform"
+    graph_keep: float = 1.0
+    decode: str = "posterior"
+    anchors: int = 3
+    augment: bool = True
+    folds: int = 3
+    checkpoint_every: int | None = None
+    skip_broken: bool = False
+    mesh: str | None = None
+    distributed: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, before anything is written."""
+        for name in ("steps", "batch_size", "hidden", "max_paths", "samples", "folds"):
+            check_positive(name, getattr(self, name), whole=True)
+        for name in ("learning_rate", "fine_per_class", "checkpoint_every", "image_size"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name), whole=name != "learning_rate")
+        if self.folds < 2:
+            raise InputError(f"folds={self.folds}: at least 2 are needed to hold rows out")
+        if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"weight_decay={self.weight_decay} must be at least 0 and finite")
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name}={getattr(self, name)} must be at least 0 and finite")
+        for name in ("teacher_forcing", "graph_keep"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)} must lie in [0, 1]")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}")
+        if self.baseline == "leave_one_out" and self.samples < 2:
+            raise InputError("samples=1: baseline=leave_one_out needs at least 2 samples")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds={self.seeds}: give at least one, each once")
+        unknown = [m for m in self.methods if m not in METHODS]
+        if unknown or not self.methods:
+            raise InputError(f"methods: {', '.join(unknown) or 'none given'}; choose from {', '.join(METHODS)}")
+        if not 0 <= self.anchors <= 3:
+            raise InputError(f"anchors={self.anchors} must lie in 0..3")
+
+
+def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **defaults: Any) -> None:
+    """Define a fusion study's flags, with its own defaults."""
+    d = {f.name: f.default for f in dataclasses.fields(FusionConfig)} | defaults
+    common.define_shared_flags(
+        data=data, workdir=f"runs/{experiment}", seeds=",".join(map(str, d["seeds"])), steps=d["steps"],
+        batch_size=d["batch_size"],
+    )  # fmt: skip
+    flags.DEFINE_string("coarse_data", coarse_data, "Coarse data, as --data; rest: the fine rows beyond --fine_per_class; empty: none.")
+    flags.DEFINE_string("graph", graph, "Label graph: a shipped name, or a JSON or CSV file.")
+    flags.DEFINE_enum("encoder", d["encoder"], ENCODERS, "Encoder; a pretrained one is frozen and its features cached.")
+    flags.DEFINE_integer("image_size", d["image_size"], "Side of the pictures in pixels; by default the encoder's own.")
+    flags.DEFINE_list("methods", list(d["methods"]), "Rows of the table: " + ", ".join(METHODS) + ".")
+    flags.DEFINE_integer("fine_per_class", d["fine_per_class"], "With --coarse_data=rest: rows of a class that keep their label.")
+    flags.DEFINE_string("coarse_set", d["coarse_set"], "Label set of the coarse data; by default the smallest that fits.")
+    flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
+    flags.DEFINE_integer("hidden", d["hidden"], "Width of the path decoder.")
+    flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
+    flags.DEFINE_enum("objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal.")
+    flags.DEFINE_enum("credit", d["credit"], CHOICES["credit"], "certain: the reward never trains the choice of uncertain nodes; all: Eq. 5.")
+    flags.DEFINE_enum("competition", d["competition"], CHOICES["competition"], "Who competes in training: a block, or all connected by blocks.")
+    flags.DEFINE_float("teacher_forcing", d["teacher_forcing"], "Probability of feeding the true node, one coin a batch.")
+    flags.DEFINE_enum("pool", d["pool"], CHOICES["pool"], "How a row's deterministic paths are pooled.")
+    flags.DEFINE_integer("max_paths", d["max_paths"], "Paths of a label beyond which some are drawn.")
+    flags.DEFINE_integer("samples", d["samples"], "Sampled paths of a row.")
+    flags.DEFINE_enum("baseline", d["baseline"], CHOICES["baseline"], "Baseline of the score function.")
+    flags.DEFINE_float("alpha", d["alpha"], "Weight of the deterministic paths.")
+    flags.DEFINE_float("beta", d["beta"], "Weight of the nondeterministic paths.")
+    flags.DEFINE_enum("gate", d["gate"], CHOICES["gate"], "Choice between the blocks of a node.")
+    flags.DEFINE_float("graph_keep", d["graph_keep"], "Fraction of the attribute nodes to keep (ablation).")
+    flags.DEFINE_enum("decode", d["decode"], CHOICES["decode"], "How the graph's label is read: exact posterior, beam or greedy path.")
+    flags.DEFINE_integer("anchors", d["anchors"], "drawn_pets: breeds of a species that fix their coat, 0 to 3.")
+    flags.DEFINE_bool("augment", d["augment"], "Mirror, shift and re-light pictures in end-to-end training.")
+    flags.DEFINE_integer("folds", d["folds"], "Folds of the fine rows for choosing hyper-parameters where there are no validation rows.")
+    flags.DEFINE_integer("checkpoint_every", d["checkpoint_every"], "Steps between checkpoints; by default one at the end of each run.")
+    flags.DEFINE_bool("skip_broken", False, "Leave out rows that cannot be read; they are counted and listed.")
+
+
+def main(experiment: str, paper: dict[tuple[str, str], float] | None = None) -> None:
+    """Run the study the flags describe and print its table."""
+    config = common.from_flags(FusionConfig, flags.FLAGS, experiment=experiment)
+    if config.distributed:
+        initialize_distributed(config.distributed)
+    rows = run(config, Path(flags.FLAGS.workdir), paper=paper)
+    if jax.process_index() == 0:
+        print(format_table(rows, paper=paper))
+        print(f"\nreport: {Path(flags.FLAGS.workdir) / 'report.html'}")
+
+
+def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], float] | None = None) -> list[Row]:
+    """Train every method on every seed, score them, and write results, figures, report and model.
+
+    Args:
+      config: the settings. workdir: where everything goes. paper: published figures to show beside ours.
+
+    Returns:
+      The rows of the table.
+    """
+    start = time.monotonic()
+    plan = load_plan(
+        config.graph, max_paths=config.max_paths, keep=config.graph_keep, seed=config.seeds[0], anchors=config.anchors
+    )
+    datas, net = _load(config, plan)
+    workdir = open_workdir(workdir, dataclasses.asdict(config))
+    mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
+    names = [m for m in config.methods if _possible(m, datas[0])]
+    if "pseudo labels" in names and "FFN" not in names:
+        raise InputError("methods: pseudo labels need FFN, whose guesses they are; add FFN")
+    names.sort(key=lambda m: m != "FFN")  # its guesses are the pseudo labels
+    results: dict[str, list[Predictions]] = {}
+    frozen = net.pretrained or net.image_size == 0
+    for name in tqdm(names, desc="methods", disable=None, leave=False):
+        method = build_method(name, plan, datas[0].fine_set, config)
+        guesses = [p.coarse_log_probs for p in results["FFN"]] if "FFN" in results else [None] * len(datas)
+        if frozen:
+            results[name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh)
+        else:
+            results[name] = _each_seed(method, datas, net, plan, config, guesses, workdir, mesh)
+    results = {name: results[name] for name in METHODS if name in results}
+    rows = score_rows(results, datas, plan, config)
+    if jax.process_index() == 0:
+        save_model(workdir / "model", results, plan, net, config, datas[0])
+        report_study(
+            workdir, rows, results, datas, plan, config, paper=paper or {}, seconds=time.monotonic() - start
+        )
+    return rows
+
+
+def _each_seed(
+    method: Any, datas: list[FusionData], net: Any, plan: Any, config: FusionConfig, guesses: Any, workdir: Path, mesh: Any
+) -> list[Predictions]:  # fmt: skip
+    """The seeds of a method, two at a time on a processor: a small network's step does not fill it."""
+
+    def train(i: int) -> Predictions:
+        return train_end_to_end(method, datas[i], net, plan, config, config.seeds[i], guesses[i], workdir, mesh)
+
+    workers = 2 if jax.default_backend() == "cpu" and mesh is None and jax.process_count() == 1 else 1
+    first = train(0)  # compiles; the others reuse it
+    with ThreadPoolExecutor(workers) as pool:
+        return [first, *pool.map(train, range(1, len(datas)))]
+
+
+def _load(config: FusionConfig, plan: Any) -> tuple[list[FusionData], Any]:
+    """The data of each seed: drawn anew for embedded data, the same rows otherwise (but for --coarse_data=rest)."""
+    drawn = config.data.startswith("embedded:drawn")
+    found = []
+    for seed in config.seeds if drawn or config.coarse_data == "rest" else config.seeds[:1]:
+        data, coarse = config.data, config.coarse_data
+        if drawn:
+            data = _with_options(data, seed=seed, **({"anchors": config.anchors} if "drawn_pets" in data else {}))
+            if coarse.startswith("embedded:drawn"):
+                coarse = _with_options(coarse, seed=seed, **({"anchors": config.anchors} if "species" in coarse else {}))
+        loaded, net = load_fusion(
+            data=data, coarse_data=coarse, plan=plan, encoder_name=config.encoder, image_size=config.image_size,
+            seed=seed, fine_per_class=config.fine_per_class, coarse_set=config.coarse_set,
+            skip_broken=config.skip_broken,
+        )  # fmt: skip
+        found.append(loaded)
+    _list_skipped(found[0])
+    return found * (len(config.seeds) if len(found) == 1 else 1), net
+
+
+def _with_options(spec: str, **options: int) -> str:
+    """Add options that the spec does not give itself."""
+    for name, value in options.items():
+        if f"{name}=" not in spec:
+            spec += f"{'&' if '?' in spec else '?'}{name}={value}"
+    return spec
+
+
+def _list_skipped(data: FusionData) -> None:
+    for part, rows in (("training", data.train), ("coarse", data.coarse), ("test", data.test)):
+        if rows is not None and rows.source.skipped:
+            print(f"skipped {len(rows.source.skipped)} {part} rows:")
+            for name, reason in rows.source.skipped:
+                print(f"  {name}: {reason}")
+
+
+def _possible(name: str, data: FusionData) -> bool:
+    """Whether the data has the rows that a method trains on."""
+    if name == "oracle":
+        return data.coarse is not None and bool((data.coarse.fine >= 0).any())
+    return data.coarse is not None or METHODS[name] == ("fine",)
+
+

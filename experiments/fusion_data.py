@@ -1,0 +1,164 @@
+"""Data of a fusion study: fine rows, coarse rows and their classes in one label graph."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+import jlabel.data
+from jlabel.data import DataError, Source
+from jlabel.label_graph import LabelGraph, PathPlan, build_graph, match_labels, plan_paths, trim_graph
+from jlabel.networks import Encoder, encoder
+
+__all__ = ["FusionData", "Rows", "load_fusion", "load_plan"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one part.
+
+    Attributes:
+      inputs: uint8 pictures ``[N, S, S, 3]`` or float32 features ``[N, D]``.
+      target: int32 ``[N]``, class of the plan. fine: int32 ``[N]``, fine class where it is known, else -1.
+      names: ``[N]``. source: where they came from, for pictures at full size.
+      truth: other columns ``[N]``, such as the drawn coat.
+    """
+
+    inputs: np.ndarray
+    target: np.ndarray
+    fine: np.ndarray
+    names: np.ndarray
+    source: Source
+    truth: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, places: np.ndarray) -> "Rows":
+        """These rows only."""
+        return Rows(
+            self.inputs[places], self.target[places], self.fine[places], self.names[places],
+            jlabel.data.subset(self.source, places), {k: v[places] for k, v in self.truth.items()},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FusionData:
+    """One seed's data; ``val`` is None where the data has no validation rows."""
+
+    train: Rows
+    coarse: Rows | None
+    val: Rows | None
+    test: Rows
+    fine_set: str
+    coarse_set: str | None
+
+
+def load_plan(graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None) -> PathPlan:
+    """The plan of a graph by name or file, trimmed to a fraction of its attributes."""
+    if graph == "drawn_pets" and anchors not in (None, 3):
+        from jlabel.data.drawn_pets import drawn_pets_table
+        from jlabel.data.graphs import graph_from_table
+
+        built = build_graph(graph_from_table(drawn_pets_table(anchors), name=f"drawn_pets, {anchors} anchors", root="animal"))
+    else:
+        built = build_graph(jlabel.data.load_graph(graph))
+    if keep < 1:
+        built = trim_graph(built, keep, key=jax.random.key(seed))
+    return plan_paths(built, max_paths=max_paths, key=jax.random.key(seed))
+
+
+def load_fusion(
+    *,
+    data: str,
+    coarse_data: str,
+    plan: PathPlan,
+    encoder_name: str,
+    image_size: int | None,
+    seed: int,
+    fine_per_class: int | None = None,
+    coarse_set: str | None = None,
+    skip_broken: bool = False,
+) -> tuple[FusionData, Encoder]:
+    """Open both datasets, match their labels to the graph and load their rows.
+
+    ``coarse_data="rest"`` keeps ``fine_per_class`` rows a class of the fine data (drawn by the seed) and uses the
+    others as coarse rows, labelled by ``coarse_set``. A pretrained encoder's features are computed once and cached.
+    """
+    graph = plan.graph
+    train = _open(data, "train", skip_broken)
+    fine_set, fine_places = match_labels(graph, train.label_names, dataset=data)
+    net = encoder(encoder_name, image_size=image_size) if train.kind == "image" else encoder(
+        "identity", dim=int(np.shape(train.content(0))[0])
+    )
+    params = net.init(jax.random.key(0)) if net.pretrained else None
+    encode = jax.jit(lambda images: net.apply(params, images)) if net.pretrained else None
+
+    def rows(source: Source, label_set: str, places: np.ndarray, fine: bool) -> Rows:
+        if (source.labels < 0).any():
+            row = int(np.argmax(source.labels < 0))
+            raise DataError(f"{source.spec}: row {source.column('name')[row]!r} has no label; remove it or label it")
+        if encode is not None and source.kind == "image":
+            inputs = jlabel.data.encode_features(source, encode, identity=net.identity, image_size=net.image_size)
+            columns = dict(source.columns)
+        else:
+            arrays = jlabel.data.load_arrays(source, image_size=net.image_size or None)
+            inputs = arrays.pop(source.kind)
+            columns = arrays
+        own = places[source.labels]
+        truth = {k: np.asarray(v) for k, v in columns.items() if k not in ("label", "name")}
+        fine_class = own.astype(np.int32) if fine else _oracle_classes(truth, graph, fine_set.name)
+        return Rows(inputs, plan.targets(label_set, own), fine_class, np.asarray(columns["name"]), source, truth)
+
+    test = rows(_open(data, "test", skip_broken), fine_set.name, fine_places, True)
+    try:
+        val = rows(_open(data, "val", skip_broken), fine_set.name, fine_places, True)
+    except DataError:
+        val = None  # no such split: folds of the training rows serve
+    train_rows = rows(train, fine_set.name, fine_places, True)
+    coarse, coarse_name = None, None
+    if coarse_data == "rest":
+        train_rows, coarse, coarse_name = _coarsen(train_rows, plan, fine_set.name, coarse_set, fine_per_class, seed)
+    elif coarse_data:
+        source = _open(coarse_data, "train", skip_broken)
+        found, places = match_labels(graph, source.label_names, dataset=coarse_data, label_set=coarse_set)
+        coarse, coarse_name = rows(source, found.name, places, False), found.name
+    return FusionData(train_rows, coarse, val, test, fine_set.name, coarse_name), net
+
+
+def _open(spec: str, split: str, skip_broken: bool) -> Source:
+    return jlabel.data.open(spec, split, skip_broken=skip_broken)
+
+
+def _oracle_classes(truth: dict[str, np.ndarray], graph: LabelGraph, fine_set: str) -> np.ndarray:
+    """Fine classes of coarse rows, where a generator kept them (columns ``breed`` or ``kind``)."""
+    for column in ("breed", "kind"):
+        if column in truth and len(graph.label_set(fine_set).labels) > truth[column].max():
+            return truth[column].astype(np.int32)
+    size = len(next(iter(truth.values()))) if truth else 0
+    return np.full(size, -1, np.int32)
+
+
+def _coarsen(
+    rows: Rows, plan: PathPlan, fine_set: str, coarse_set: str | None, per_class: int | None, seed: int
+) -> tuple[Rows, Rows, str]:
+    """Keep some rows of each class; give the rest the label of the coarse set that lies on their paths."""
+    if per_class is None or coarse_set is None:
+        raise DataError("--coarse_data=rest needs --fine_per_class and --coarse_set")
+    graph = plan.graph
+    coarse_nodes = np.asarray(graph.label_set(coarse_set).nodes)
+    fine_nodes = np.asarray(graph.label_set(fine_set).nodes)
+    above = graph.reaches[coarse_nodes][:, fine_nodes] | (coarse_nodes[:, None] == fine_nodes[None])
+    generator = np.random.default_rng(seed)
+    kept = np.concatenate(
+        [generator.permutation(np.flatnonzero(rows.fine == c))[:per_class] for c in np.unique(rows.fine)]
+    )
+    rest = np.setdiff1d(np.arange(len(rows)), kept)
+    missing = np.flatnonzero(~above.any(0)[rows.fine[rest]])
+    if len(missing):
+        label = graph.label_set(fine_set).labels[rows.fine[rest][missing[0]]]
+        raise DataError(f"label {label!r} lies below no label of --coarse_set={coarse_set}")
+    other = rows.take(rest)
+    target = plan.targets(coarse_set, above.argmax(0)[other.fine])
+    coarse = Rows(other.inputs, target, other.fine, other.names, other.source, other.truth)
+    return rows.take(np.sort(kept)), coarse, coarse_set

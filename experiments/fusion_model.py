@@ -1,0 +1,148 @@
+"""The model a fusion study leaves behind: saved without pickle, loaded for prediction."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from experiments.fusion_data import FusionData
+from experiments.fusion_methods import Method, build_method
+from experiments.fusion_training import Predictions
+from jlabel import InputError
+from jlabel.label_graph import PathPlan, beam_decode, build_graph, graph_spec, label_log_probs, plan_paths
+from jlabel.networks import Encoder, encoder
+
+__all__ = ["FusionModel", "load_model", "save_model"]
+
+
+@dataclass(frozen=True)
+class FusionModel:
+    """A trained model with what it needs to predict.
+
+    Attributes:
+      plan: graph and paths. method: its head. net: its encoder. params: ``{"encoder", "head", "mean"?, "scale"?}``.
+      fine_set: label set it was trained for. temperature: fitted on validation rows. config: the study's settings.
+    """
+
+    plan: PathPlan
+    method: Method
+    net: Encoder
+    params: Any
+    fine_set: str
+    temperature: float
+    config: SimpleNamespace
+
+    def features(self, inputs: jax.Array) -> jax.Array:
+        """Encoder features ``[B, D]`` of pictures or feature rows, standardised as in training."""
+        found = self.net.apply(self.params["encoder"], inputs)
+        return (found - self.params["mean"]) / self.params["scale"] if "mean" in self.params else found
+
+    def head(self) -> Any:
+        """The head's own parameters."""
+        head = self.params["head"]
+        return head["decoder"] if "reward_average" in head else head
+
+    def predict(self, inputs: jax.Array, *, beam: int = 5) -> dict[str, jax.Array]:
+        """Probabilities of every label set and, for a graph, the likeliest paths.
+
+        Args:
+          inputs: ``[B, S, S, 3]`` uint8 pictures or ``[B, D]`` features. beam: paths kept.
+
+        Returns:
+          ``probs/SET`` ``[B, C]`` for each label set (the fine set after the temperature), and for a graph model
+          ``paths`` ``[B, beam, T]``, ``path_mask`` and ``path_log_probs`` ``[B, beam]``.
+        """
+        features = self.features(inputs)
+        log_probs = self.method.log_probs(self.params["head"], features) / self.temperature
+        out = {f"probs/{self.fine_set}": jax.nn.softmax(log_probs, axis=-1)}
+        if self.method.nodes is None:
+            return out
+        # The path decoder is the model of its own apply function; the method keeps it in a closure.
+        apply_fn, gate = self.method.loss.keywords["apply_fn"], self.config.gate  # type: ignore[attr-defined]
+        for label_set in self.plan.graph.label_sets:
+            if label_set.name != self.fine_set:
+                found = label_log_probs(apply_fn, self.head(), features, self.plan, label_set.name, gate=gate)
+                out[f"probs/{label_set.name}"] = jnp.exp(found)
+        paths, mask, scores = beam_decode(apply_fn, self.head(), features, self.plan.graph, beam=beam, gate=gate)
+        return {**out, "paths": paths, "path_mask": mask, "path_log_probs": scores}
+
+
+def save_model(
+    folder: Path, results: Mapping[str, Sequence[Predictions]], plan: PathPlan, net: Encoder, config: Any, data: FusionData
+) -> None:  # fmt: skip
+    """Write the first method's first seed: ``model.json`` and ``params.safetensors``, both or neither."""
+    name = next(iter(results))
+    best = results[name][0]
+    params = {k: v for k, v in best.params.items() if not (k == "encoder" and net.pretrained)}
+    arrays = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(params)}
+    document = {
+        "format": "jlabel.fusion_model/1",
+        "method": name,
+        "fine_set": data.fine_set,
+        "temperature": best.temperature,
+        "features": net.dim,
+        "graph": graph_spec(plan.graph),
+        "config": asdict(config),
+    }
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".model."))
+    try:
+        save_file(arrays, temporary / "params.safetensors")
+        (temporary / "model.json").write_text(json.dumps(document, indent=1))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_model(workdir: Path) -> FusionModel:
+    """The model of a finished study.
+
+    Args:
+      workdir: the study's ``--workdir``.
+
+    Raises:
+      InputError: no model there, or one that is damaged.
+    """
+    folder = workdir / "model"
+    try:
+        document = json.loads((folder / "model.json").read_text())
+        arrays = load_file(folder / "params.safetensors")
+    except FileNotFoundError as error:
+        raise InputError(f"workdir {str(workdir)!r} holds no model: run a fusion study there first") from error
+    except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
+        raise InputError(f"the model in {str(folder)!r} is damaged ({error}): run the study again") from error
+    if document.get("format") != "jlabel.fusion_model/1":
+        raise InputError(f"the model in {str(folder)!r} has format {document.get('format')!r}, not jlabel.fusion_model/1")
+    config = SimpleNamespace(**document["config"])
+    plan = plan_paths(
+        build_graph(document["graph"]), max_paths=config.max_paths, key=jax.random.key(config.seeds[0])
+    )
+    method = build_method(document["method"], plan, document["fine_set"], config)
+    if "['mean']" in arrays and config.encoder not in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+        net = encoder("identity", dim=document["features"])
+    else:
+        net = encoder(config.encoder, image_size=config.image_size)
+    shapes: dict[str, Any] = {"head": jax.eval_shape(lambda: method.init(jax.random.key(0), net.dim))}
+    if "['mean']" in arrays:
+        shapes |= {"mean": 0, "scale": 0}
+    if not net.pretrained:
+        shapes["encoder"] = jax.eval_shape(lambda: net.init(jax.random.key(0)))
+    try:
+        params = jax.tree_util.tree_map_with_path(lambda path, _: arrays[jax.tree_util.keystr(path)], shapes)
+    except KeyError as error:
+        raise InputError(f"the model in {str(folder)!r} lacks {error.args[0]}: run the study again") from error
+    if net.pretrained:
+        params["encoder"] = net.init(jax.random.key(0))
+    return FusionModel(plan, method, net, params, document["fine_set"], document["temperature"], config)

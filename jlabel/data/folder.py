@@ -1,0 +1,96 @@
+"""`folder:DIR`: pictures in one folder per class, with or without split folders above them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jlabel.data.source import DataError
+from jlabel.data.table import SPLIT_NAMES, Table, canonical_split
+
+PICTURE_ENDINGS = frozenset(".jpg .jpeg .png .gif .bmp .webp .tif .tiff .ppm .pgm".split())
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Pictures in files of their own."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def kind(self) -> str:
+        """Files hold pictures."""
+        return "image"
+
+    @property
+    def encoded(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one file."""
+        return self.paths[row].read_bytes()
+
+
+def folder_table(location: str, options: Mapping[str, str], split: str) -> Table:
+    """Reads DIR/CLASS/picture, DIR/SPLIT/CLASS/picture, DIR/SPLIT/picture or DIR/picture (the last two unlabelled).
+
+    Rows are in the order of split, class and path; hidden files and folders are passed over; every other file in a
+    class folder is a row, so that a stray text file is an error and not a silent gap.
+    """
+    root = Path(location).expanduser()
+    spec = f"folder:{location}"
+    if not root.is_dir():
+        raise DataError(f"{spec}: there is no such folder")
+    try:
+        folders = _visible_folders(root)
+        by_split = bool(folders) and all(folder.name.lower() in SPLIT_NAMES for folder in folders)
+        parts = {canonical_split(folder.name): folder for folder in folders} if by_split else {"train": root}
+        if by_split and len(parts) < len(folders):
+            raise DataError(f"{spec}: two folders for one split: {', '.join(folder.name for folder in folders)}")
+        found = [(name, *entry) for name, folder in parts.items() for entry in _pictures(folder, spec)]
+    except OSError as error:
+        raise DataError(f"{spec}: cannot be listed: {error}") from error
+    label_names = sorted({label for _, label, _ in found if label is not None})
+    codes = {label: code for code, label in enumerate(label_names)}
+    return Table(
+        reader=FileReader(tuple(path for _, _, path in found)),
+        names=np.array([path.relative_to(root).as_posix() for _, _, path in found]),
+        labels=np.array([-1 if label is None else codes[label] for _, label, _ in found], np.int32),
+        label_names=tuple(label_names),
+        splits=np.array([name for name, _, _ in found]),
+    )
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _pictures(folder: Path, spec: str) -> list[tuple[str | None, Path]]:
+    """(class, file) of one split; class None where the pictures lie loose."""
+    classes = _visible_folders(folder)
+    loose = sorted(
+        path for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in PICTURE_ENDINGS
+    )  # fmt: skip
+    if classes and loose:
+        raise DataError(f"{spec}: picture {loose[0].name!r} lies beside class folders; move it into one of them")
+    if not classes:
+        return [(None, path) for path in loose]
+    labelled: list[tuple[str | None, Path]] = []
+    for class_folder in classes:
+        files = _files_below(class_folder)
+        if not files:
+            raise DataError(f"{spec}: class folder {class_folder.name!r} holds no pictures; fill it or remove it")
+        labelled += [(class_folder.name, path) for path in files]
+    return labelled
+
+
+def _files_below(folder: Path) -> list[Path]:
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(files)

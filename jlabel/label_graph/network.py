@@ -1,0 +1,66 @@
+"""The path decoder: a gated recurrent unit that walks the label graph."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+__all__ = ["PathDecoder"]
+
+
+class PathDecoder(nn.Module):
+    """``h_0 = W f(x)``, ``h_t = GRU(e(v_t), h_{t-1})``, ``z_t = U h_t``.
+
+    Called with features (and no node) it stands at the root; called with a state and the node just entered it takes
+    one recurrent step. The embedding and the unit's input weights enter only through their product, so that product
+    is one learned table: a step is a row gathered from it and one product with the state.
+
+    Attributes:
+      num_nodes: ``V`` of the graph. hidden: ``H``. num_gates: number of blocks for ``gate="learned"``, else 0.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> decoder = PathDecoder(num_nodes=12, hidden=8)
+      >>> params = jax.jit(decoder.init)(jax.random.key(0), jnp.zeros((1, 5)))
+      >>> state, logits, gates = decoder.apply(params, jnp.ones((2, 5)))
+      >>> state, logits, gates = decoder.apply(params, state, jnp.array([1, 2]))
+      >>> logits.shape, gates
+      ((2, 13), None)
+
+    Source: section 3.2.5 and Algorithm 1 of the paper; Cho et al. 2014.
+    """
+
+    num_nodes: int
+    hidden: int = 512
+    num_gates: int = 0
+
+    def setup(self) -> None:
+        """Declare the layers."""
+        self.start = nn.Dense(self.hidden)
+        self.inputs = nn.Embed(self.num_nodes + 1, 3 * self.hidden, embedding_init=nn.initializers.normal(0.5))
+        self.recurrent = nn.Dense(3 * self.hidden, kernel_init=nn.initializers.orthogonal())
+        self.output = nn.Dense(self.num_nodes + 1 + self.num_gates)
+
+    def __call__(
+        self, inputs: jax.Array, node: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """State ``[..., H]``, logits ``[..., V+1]`` and gate logits ``[..., G]`` (or None) after this step.
+
+        Args:
+          inputs: features ``[..., D]`` at the root, else the state ``[..., H]``. node: int ``[...]``, the node entered.
+        """
+        if node is None:
+            state = self.start(inputs)
+            if self.is_initializing():
+                self.step(state, jnp.zeros(state.shape[:-1], jnp.int32))
+        else:
+            state = self.step(inputs, node)
+        out = self.output(state)
+        gates = out[..., self.num_nodes + 1 :] if self.num_gates else None
+        return state, out[..., : self.num_nodes + 1], gates
+
+    def step(self, state: jax.Array, node: jax.Array) -> jax.Array:
+        """One step of the gated recurrent unit."""
+        in_reset, in_update, in_new = jnp.split(self.inputs(node), 3, axis=-1)
+        reset, update, new = jnp.split(self.recurrent(state), 3, axis=-1)
+        update = nn.sigmoid(in_update + update)
+        return (1 - update) * jnp.tanh(in_new + nn.sigmoid(in_reset + reset) * new) + update * state

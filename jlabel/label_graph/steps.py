@@ -1,0 +1,137 @@
+"""Probabilities of one step of a path."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jlabel.label_graph.graph import LabelGraph
+
+__all__ = ["ApplyFn", "Competition", "Gate", "edge_log_probs", "log_gates", "step_log_probs"]
+
+Gate = Literal["uniform", "learned", "none"]
+Competition = Literal["block", "component"]
+# (params, features) or (params, state, node) -> (state, logits [..., V+1], gate logits [..., G] or None)
+ApplyFn = Callable[..., tuple[jax.Array, jax.Array, jax.Array | None]]
+
+
+def step_log_probs(
+    logits: ArrayLike,
+    graph: LabelGraph,
+    node: ArrayLike,
+    *,
+    gate: Gate = "uniform",
+    gate_logits: ArrayLike | None = None,
+) -> jax.Array:
+    """Log-probability of every next token after ``node``.
+
+    With ``b`` a block at ``v`` and stop(v) = {eop} if a final label sits on ``v``, else empty:
+    ``p(u | v) = g(b | v) exp z_u / sum_{w in b + stop(v)} exp z_w``,
+    ``p(eop | v) = sum_b g(b | v) exp z_eop / sum_{w in b + stop(v)} exp z_w``; at a sink p(eop) = 1.
+
+    Args:
+      logits: ``[..., V+1]``, end-of-path last. graph: the graph. node: int ``[...]``, where the path stands.
+      gate: ``"uniform"`` (1 / number of blocks), ``"learned"`` (softmax of ``gate_logits`` over v's blocks) or
+        ``"none"`` (1: the paper's, which sums to the number of blocks).
+      gate_logits: ``[..., G]`` for the learned gate.
+
+    Returns:
+      ``[..., V+1]``, -inf off the successors.
+
+    Raises:
+      ValueError: on logits of the wrong width, an unknown gate, or a learned gate without logits.
+
+    Example:
+      >>> import numpy as np
+      >>> from jlabel.label_graph import build_graph
+      >>> graph = build_graph({"format": "jlabel.label_graph/1", "name": "g", "root": "r", "nodes": [{"id": i} for i in
+      ...     "rabc"], "edges": [["r", "a"], ["r", "b"], ["r", "c"]], "blocks": [{"parent": "r", "nodes": ["a", "b"]}]})
+      >>> print(np.exp(step_log_probs(np.zeros(5), graph, 0)))
+      [0.   0.25 0.25 0.5  0.  ]
+    """
+    logits, node = jnp.asarray(logits), jnp.asarray(node)
+    if logits.shape[-1] != graph.num_nodes + 1:
+        raise ValueError(f"logits have {logits.shape[-1]} columns, the graph needs V + 1 = {graph.num_nodes + 1}")
+    successors, blocks = jnp.take(graph.successors, node, axis=0), jnp.take(graph.successor_block, node, axis=0)
+    at_successors = jnp.take_along_axis(logits, successors, axis=-1)
+    stops, eop = jnp.take(graph.stops, node), logits[..., -1]
+    log_gate = log_gates(graph, node, gate, gate_logits)
+    values = jnp.full_like(at_successors, -jnp.inf)
+    eop_terms = []
+    for k in range(graph.block_index.shape[1]):  # few: the most blocks that one node has
+        inside = blocks == k
+        total = _logsumexp(at_successors, inside)
+        total = jnp.where(stops, jnp.logaddexp(total, eop), total)
+        values = jnp.where(inside, at_successors - total[..., None] + log_gate[..., k : k + 1], values)
+        eop_terms.append(jnp.where(stops & inside.any(-1), log_gate[..., k] + eop - total, -jnp.inf))
+    end = jnp.where(jnp.take(graph.sinks, node), 0.0, jax.nn.logsumexp(jnp.stack(eop_terms), axis=0))
+    scattered = jnp.full(logits.shape, -jnp.inf, logits.dtype)
+    # Padding points at end-of-path, which is written last.
+    scattered = jnp.put_along_axis(scattered, successors, values, axis=-1, inplace=False)
+    return scattered.at[..., -1].set(end)
+
+
+def edge_log_probs(
+    logits: jax.Array,
+    graph: LabelGraph,
+    parent: jax.Array,
+    child: jax.Array,
+    *,
+    gate: Gate,
+    gate_logits: jax.Array | None,
+    competition: Competition = "block",
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of given steps, from the target's block only, and the places of that block.
+
+    Args:
+      logits: ``[..., V+1]``. parent, child: int ``[...]``; ``child`` may be end-of-path.
+      gate, gate_logits: as in `step_log_probs`. competition: ``"component"`` lets a node compete with all nodes
+        that are connected with it by shared blocks.
+
+    Returns:
+      Log-probabilities ``[...]``, and bool ``[..., S]``, which successors of the parent share the child's block.
+    """
+    successors, blocks = jnp.take(graph.successors, parent, axis=0), jnp.take(graph.successor_block, parent, axis=0)
+    block = jnp.max(jnp.where(successors == child[..., None], blocks, -1), axis=-1)
+    inside = (blocks == block[..., None]) & (block >= 0)[..., None]
+    stops, eop = jnp.take(graph.stops, parent), logits[..., -1]
+    if competition == "component":
+        component = np.append(graph.component, -1)
+        same = jnp.take(component, child)[..., None] == component.reshape((1,) * child.ndim + component.shape)
+        total = _logsumexp(logits, same)
+    else:
+        total = _logsumexp(jnp.take_along_axis(logits, successors, axis=-1), inside)
+    total = jnp.where(stops, jnp.logaddexp(total, eop), total)
+    log_gate = log_gates(graph, parent, gate, gate_logits)
+    chosen_gate = jnp.take_along_axis(log_gate, jnp.maximum(block, 0)[..., None], axis=-1)[..., 0]
+    step = jnp.take_along_axis(logits, child[..., None], axis=-1)[..., 0] - total + chosen_gate
+    is_end = child == graph.num_nodes
+    if not graph.stops.any():
+        return jnp.where(is_end, 0.0, step), inside
+    end = step_log_probs(logits, graph, parent, gate=gate, gate_logits=gate_logits)[..., -1]
+    return jnp.where(is_end, jnp.where(jnp.isfinite(end), end, 0.0), step), inside
+
+
+def _logsumexp(values: jax.Array, where: jax.Array) -> jax.Array:
+    """Log-sum-exp over the last axis; 0 where nothing is selected, so that gradients stay finite."""
+    some = where.any(-1)
+    return jax.nn.logsumexp(values, axis=-1, where=where | ~some[..., None])
+
+
+def log_gates(graph: LabelGraph, node: jax.Array, gate: Gate, gate_logits: ArrayLike | None) -> jax.Array:
+    """Log gate of each of a node's blocks, ``[..., K]``."""
+    index = jnp.take(graph.block_index, node, axis=0)
+    if gate == "learned":
+        if gate_logits is None:
+            raise ValueError('gate="learned" needs gate_logits: build PathDecoder with num_gates=len(graph.blocks)')
+        picked = jnp.take_along_axis(jnp.asarray(gate_logits), jnp.maximum(index, 0), axis=-1)
+        return picked - _logsumexp(picked, index >= 0)[..., None]
+    if gate == "uniform":
+        count = np.log(np.maximum(graph.num_blocks, 1))
+        return jnp.broadcast_to(-jnp.take(count, node)[..., None], index.shape)
+    if gate == "none":
+        return jnp.zeros(index.shape)
+    raise ValueError(f'gate={gate!r}: choose "uniform", "learned" or "none"')
