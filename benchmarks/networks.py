@@ -2,7 +2,8 @@
 
 Forward, backward and AdamW update on the same pictures from the same weights; equal losses are asserted first, then
 the sides are timed in turns. Needs `pip install -r benchmarks/requirements.txt`; each thread count gets a process of
-its own, pinned to so many cores. About six minutes on two cores; `--quick` takes one.
+its own, pinned to so many cores. About ten minutes on two idle cores; `--quick` takes one. On a busy machine PyTorch's
+threads wait for each other and its times explode: use `--threads=1 --clock=cpu` there, or do not believe the ratio.
 
 The floor: a step does 3 x 2 x (multiply-adds of the convolutions) floating point operations (forward, gradient of the
 input, gradient of the kernel) and moves at least 6 x 4 bytes for each number a convolution writes (out and in again

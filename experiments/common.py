@@ -18,7 +18,9 @@ C = TypeVar("C")
 
 def define_shared_flags(*, data: str, workdir: str, seeds: str, steps: int, batch_size: int) -> None:
     """Define the flags that all studies have, with this study's defaults."""
-    flags.DEFINE_string("data", data, "Data, as jlabel.data.open takes it: embedded:NAME, folder:DIR, parquet:GLOB, ...")
+    flags.DEFINE_string(
+        "data", data, "Data, as jlabel.data.open takes it: embedded:NAME, folder:DIR, parquet:GLOB, ..."
+    )
     flags.DEFINE_string("workdir", workdir, "Folder for config, metrics, results, figures, report and checkpoints.")
     flags.DEFINE_list("seeds", seeds.split(","), "Seeds of the runs, e.g. 0,1,2: intervals are taken over them.")
     flags.DEFINE_integer("steps", steps, "Training steps of each run.")
@@ -39,7 +41,9 @@ def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed:
         if "seeds" in found:
             found["seeds"] = tuple(int(seed) for seed in found["seeds"])
     except ValueError as error:
-        raise jlabel.InputError(f"--seeds={','.join(found['seeds'])}: give whole numbers separated by commas") from error
+        raise jlabel.InputError(
+            f"--seeds={','.join(found['seeds'])}: give whole numbers separated by commas"
+        ) from error
     return config_type(**found)
 
 

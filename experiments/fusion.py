@@ -16,17 +16,22 @@ from tqdm import tqdm
 
 from experiments import common
 from experiments.fusion_data import FusionData, load_fusion, load_plan
-from experiments.fusion_methods import METHODS, build_method
+from experiments.fusion_heads import train_heads
+from experiments.fusion_methods import METHODS, Method, build_method
 from experiments.fusion_model import save_model
 from experiments.fusion_report import report_study, score_rows
-from experiments.fusion_training import Predictions, train_end_to_end, train_heads
+from experiments.fusion_training import END_TO_END_RATES, Predictions, train_end_to_end
 from jlabel import InputError
 from jlabel.evaluation import Row, format_table
-from jlabel.networks import ENCODERS
+from jlabel.label_graph import PathPlan
+from jlabel.networks import ENCODERS, Encoder
 from jlabel.training import check_positive, initialize_distributed, make_mesh, open_workdir
 
 __all__ = ["FusionConfig", "define_flags", "main", "run"]
 
+DEFAULT_RATE = 3e-3
+# Chosen by --tune on the validation rows of seed 100, the same three rates for every method.
+TUNED_RATES: dict[tuple[str, str], float] = {}
 CHOICES = {
     "objective": ("paths", "marginal"),
     "credit": ("certain", "all"),
@@ -54,7 +59,7 @@ class FusionConfig:
     weight_decay: float | None = None
     encoder: str = "cnn"
     image_size: int | None = None
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(m for m in METHODS if m != "graph fused, marginal")
     fine_per_class: int | None = None
     coarse_set: str | None = None
     hidden: int = 128
@@ -75,6 +80,7 @@ class FusionConfig:
     anchors: int = 3
     augment: bool = True
     folds: int = 3
+    tune: bool = False
     checkpoint_every: int | None = None
     skip_broken: bool = False
     mesh: str | None = None
@@ -107,31 +113,53 @@ class FusionConfig:
         unknown = [m for m in self.methods if m not in METHODS]
         if unknown or not self.methods:
             raise InputError(f"methods: {', '.join(unknown) or 'none given'}; choose from {', '.join(METHODS)}")
+        if "pseudo labels" in self.methods and "FFN" not in self.methods:
+            raise InputError("methods: pseudo labels need FFN, whose guesses they are; add FFN")
         if not 0 <= self.anchors <= 3:
             raise InputError(f"anchors={self.anchors} must lie in 0..3")
 
 
 def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **defaults: Any) -> None:
     """Define a fusion study's flags, with its own defaults."""
-    d = {f.name: f.default for f in dataclasses.fields(FusionConfig)} | defaults
+    d: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(FusionConfig)} | defaults
     common.define_shared_flags(
         data=data, workdir=f"runs/{experiment}", seeds=",".join(map(str, d["seeds"])), steps=d["steps"],
         batch_size=d["batch_size"],
     )  # fmt: skip
-    flags.DEFINE_string("coarse_data", coarse_data, "Coarse data, as --data; rest: the fine rows beyond --fine_per_class; empty: none.")
+    flags.DEFINE_string(
+        "coarse_data", coarse_data, "Coarse data, as --data; rest: the fine rows beyond --fine_per_class; empty: none."
+    )
     flags.DEFINE_string("graph", graph, "Label graph: a shipped name, or a JSON or CSV file.")
     flags.DEFINE_enum("encoder", d["encoder"], ENCODERS, "Encoder; a pretrained one is frozen and its features cached.")
     flags.DEFINE_integer("image_size", d["image_size"], "Side of the pictures in pixels; by default the encoder's own.")
     flags.DEFINE_list("methods", list(d["methods"]), "Rows of the table: " + ", ".join(METHODS) + ".")
-    flags.DEFINE_integer("fine_per_class", d["fine_per_class"], "With --coarse_data=rest: rows of a class that keep their label.")
-    flags.DEFINE_string("coarse_set", d["coarse_set"], "Label set of the coarse data; by default the smallest that fits.")
+    flags.DEFINE_integer(
+        "fine_per_class", d["fine_per_class"], "With --coarse_data=rest: rows of a class that keep their label."
+    )
+    flags.DEFINE_string(
+        "coarse_set", d["coarse_set"], "Label set of the coarse data; by default the smallest that fits."
+    )
     flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
     flags.DEFINE_integer("hidden", d["hidden"], "Width of the path decoder.")
     flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
-    flags.DEFINE_enum("objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal.")
-    flags.DEFINE_enum("credit", d["credit"], CHOICES["credit"], "certain: the reward never trains the choice of uncertain nodes; all: Eq. 5.")
-    flags.DEFINE_enum("competition", d["competition"], CHOICES["competition"], "Who competes in training: a block, or all connected by blocks.")
-    flags.DEFINE_float("teacher_forcing", d["teacher_forcing"], "Probability of feeding the true node, one coin a batch.")
+    flags.DEFINE_enum(
+        "objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal."
+    )
+    flags.DEFINE_enum(
+        "credit",
+        d["credit"],
+        CHOICES["credit"],
+        "certain: the reward never trains the choice of uncertain nodes; all: Eq. 5.",
+    )
+    flags.DEFINE_enum(
+        "competition",
+        d["competition"],
+        CHOICES["competition"],
+        "Who competes in training: a block, or all connected by blocks.",
+    )
+    flags.DEFINE_float(
+        "teacher_forcing", d["teacher_forcing"], "Probability of feeding the true node, one coin a batch."
+    )
     flags.DEFINE_enum("pool", d["pool"], CHOICES["pool"], "How a row's deterministic paths are pooled.")
     flags.DEFINE_integer("max_paths", d["max_paths"], "Paths of a label beyond which some are drawn.")
     flags.DEFINE_integer("samples", d["samples"], "Sampled paths of a row.")
@@ -140,11 +168,17 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_float("beta", d["beta"], "Weight of the nondeterministic paths.")
     flags.DEFINE_enum("gate", d["gate"], CHOICES["gate"], "Choice between the blocks of a node.")
     flags.DEFINE_float("graph_keep", d["graph_keep"], "Fraction of the attribute nodes to keep (ablation).")
-    flags.DEFINE_enum("decode", d["decode"], CHOICES["decode"], "How the graph's label is read: exact posterior, beam or greedy path.")
+    flags.DEFINE_enum(
+        "decode", d["decode"], CHOICES["decode"], "How the graph's label is read: exact posterior, beam or greedy path."
+    )
     flags.DEFINE_integer("anchors", d["anchors"], "drawn_pets: breeds of a species that fix their coat, 0 to 3.")
     flags.DEFINE_bool("augment", d["augment"], "Mirror, shift and re-light pictures in end-to-end training.")
-    flags.DEFINE_integer("folds", d["folds"], "Folds of the fine rows for choosing hyper-parameters where there are no validation rows.")
-    flags.DEFINE_integer("checkpoint_every", d["checkpoint_every"], "Steps between checkpoints; by default one at the end of each run.")
+    flags.DEFINE_integer(
+        "folds", d["folds"], "Folds of the fine rows for choosing hyper-parameters where there are no validation rows."
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every", d["checkpoint_every"], "Steps between checkpoints; by default one at the end of each run."
+    )
     flags.DEFINE_bool("skip_broken", False, "Leave out rows that cannot be read; they are counted and listed.")
 
 
@@ -173,11 +207,11 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
         config.graph, max_paths=config.max_paths, keep=config.graph_keep, seed=config.seeds[0], anchors=config.anchors
     )
     datas, net = _load(config, plan)
-    workdir = open_workdir(workdir, dataclasses.asdict(config))
-    mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
     names = [m for m in config.methods if _possible(m, datas[0])]
-    if "pseudo labels" in names and "FFN" not in names:
-        raise InputError("methods: pseudo labels need FFN, whose guesses they are; add FFN")
+    if not names:
+        raise InputError(f"methods: {config.data} has no rows for {', '.join(config.methods)}; give --coarse_data")
+    mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
+    workdir = open_workdir(workdir, dataclasses.asdict(config))
     names.sort(key=lambda m: m != "FFN")  # its guesses are the pseudo labels
     results: dict[str, list[Predictions]] = {}
     frozen = net.pretrained or net.image_size == 0
@@ -192,27 +226,30 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
     rows = score_rows(results, datas, plan, config)
     if jax.process_index() == 0:
         save_model(workdir / "model", results, plan, net, config, datas[0])
-        report_study(
-            workdir, rows, results, datas, plan, config, paper=paper or {}, seconds=time.monotonic() - start
-        )
+        report_study(workdir, rows, results, datas, plan, config, paper=paper or {}, seconds=time.monotonic() - start)
     return rows
 
 
 def _each_seed(
-    method: Any, datas: list[FusionData], net: Any, plan: Any, config: FusionConfig, guesses: Any, workdir: Path, mesh: Any
+    method: Method, datas: list[FusionData], net: Encoder, plan: PathPlan, config: FusionConfig, guesses: Any,
+    workdir: Path, mesh: Any,
 ) -> list[Predictions]:  # fmt: skip
     """The seeds of a method, two at a time on a processor: a small network's step does not fill it."""
 
-    def train(i: int) -> Predictions:
-        return train_end_to_end(method, datas[i], net, plan, config, config.seeds[i], guesses[i], workdir, mesh)
+    def train(i: int, rate: float) -> Predictions:
+        return train_end_to_end(method, datas[i], net, plan, config, config.seeds[i], rate, guesses[i], workdir, mesh)
 
+    rate, done = config.learning_rate or TUNED_RATES.get((config.experiment, method.name), DEFAULT_RATE), {}
+    if config.tune:
+        done = {rate: train(0, rate) for rate in END_TO_END_RATES}
+        rate = max(done, key=lambda r: done[r].val_score)
+    first = done[rate] if rate in done else train(0, rate)  # compiles; the others reuse it
     workers = 2 if jax.default_backend() == "cpu" and mesh is None and jax.process_count() == 1 else 1
-    first = train(0)  # compiles; the others reuse it
     with ThreadPoolExecutor(workers) as pool:
-        return [first, *pool.map(train, range(1, len(datas)))]
+        return [first, *pool.map(lambda i: train(i, rate), range(1, len(datas)))]
 
 
-def _load(config: FusionConfig, plan: Any) -> tuple[list[FusionData], Any]:
+def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encoder]:
     """The data of each seed: drawn anew for embedded data, the same rows otherwise (but for --coarse_data=rest)."""
     drawn = config.data.startswith("embedded:drawn")
     found = []
@@ -221,7 +258,9 @@ def _load(config: FusionConfig, plan: Any) -> tuple[list[FusionData], Any]:
         if drawn:
             data = _with_options(data, seed=seed, **({"anchors": config.anchors} if "drawn_pets" in data else {}))
             if coarse.startswith("embedded:drawn"):
-                coarse = _with_options(coarse, seed=seed, **({"anchors": config.anchors} if "species" in coarse else {}))
+                coarse = _with_options(
+                    coarse, seed=seed, **({"anchors": config.anchors} if "species" in coarse else {})
+                )
         loaded, net = load_fusion(
             data=data, coarse_data=coarse, plan=plan, encoder_name=config.encoder, image_size=config.image_size,
             seed=seed, fine_per_class=config.fine_per_class, coarse_set=config.coarse_set,
@@ -241,6 +280,8 @@ def _with_options(spec: str, **options: int) -> str:
 
 
 def _list_skipped(data: FusionData) -> None:
+    if data.test.source.split == "train":
+        print(f"{data.test.source.spec} has no test rows: a fifth of each class, {len(data.test)} rows, is held out")
     for part, rows in (("training", data.train), ("coarse", data.coarse), ("test", data.test)):
         if rows is not None and rows.source.skipped:
             print(f"skipped {len(rows.source.skipped)} {part} rows:")
@@ -253,5 +294,3 @@ def _possible(name: str, data: FusionData) -> bool:
     if name == "oracle":
         return data.coarse is not None and bool((data.coarse.fine >= 0).any())
     return data.coarse is not None or METHODS[name] == ("fine",)
-
-

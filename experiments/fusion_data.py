@@ -1,5 +1,6 @@
 """Data of a fusion study: fine rows, coarse rows and their classes in one label graph."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -57,12 +58,17 @@ class FusionData:
 def load_plan(graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None) -> PathPlan:
     """The plan of a graph by name or file, trimmed to a fraction of its attributes."""
     if graph == "drawn_pets" and anchors not in (None, 3):
-        from jlabel.data.drawn_pets import drawn_pets_table
         from jlabel.data.graphs import graph_from_table
 
-        built = build_graph(graph_from_table(drawn_pets_table(anchors), name=f"drawn_pets, {anchors} anchors", root="animal"))
+        built = build_graph(
+            graph_from_table(
+                jlabel.data.drawn_pets_table(anchors), name=f"drawn_pets, {anchors} anchors", root="animal"
+            )
+        )
     else:
         built = build_graph(jlabel.data.load_graph(graph))
+    if not built.label_sets:
+        raise DataError(f"graph {graph!r} has no label sets, so no data can be matched to it; add label_sets")
     if keep < 1:
         built = trim_graph(built, keep, key=jax.random.key(seed))
     return plan_paths(built, max_paths=max_paths, key=jax.random.key(seed))
@@ -86,10 +92,12 @@ def load_fusion(
     others as coarse rows, labelled by ``coarse_set``. A pretrained encoder's features are computed once and cached.
     """
     graph = plan.graph
-    train = _open(data, "train", skip_broken)
+    train, held_val, held_test = _open_splits(data, skip_broken)
     fine_set, fine_places = match_labels(graph, train.label_names, dataset=data)
-    net = encoder(encoder_name, image_size=image_size) if train.kind == "image" else encoder(
-        "identity", dim=int(np.shape(train.content(0))[0])
+    net = (
+        encoder(encoder_name, image_size=image_size)
+        if train.kind == "image"
+        else encoder("identity", dim=int(np.shape(train.content(0))[0]))
     )
     params = net.init(jax.random.key(0)) if net.pretrained else None
     encode = jax.jit(lambda images: net.apply(params, images)) if net.pretrained else None
@@ -110,30 +118,59 @@ def load_fusion(
         fine_class = own.astype(np.int32) if fine else _oracle_classes(truth, graph, fine_set.name)
         return Rows(inputs, plan.targets(label_set, own), fine_class, np.asarray(columns["name"]), source, truth)
 
-    test = rows(_open(data, "test", skip_broken), fine_set.name, fine_places, True)
-    try:
-        val = rows(_open(data, "val", skip_broken), fine_set.name, fine_places, True)
-    except DataError:
-        val = None  # no such split: folds of the training rows serve
+    test = rows(held_test, fine_set.name, fine_places, True)
+    val = rows(held_val, fine_set.name, fine_places, True) if held_val is not None else None
+    if val is None and encode is None and train.kind == "image":
+        # End-to-end training has no folds: hold a sixth of the fine rows out for the temperature.
+        train, held = jlabel.data.split_rows(train, fraction=1 / 6, seed=seed)
+        val = rows(held, fine_set.name, fine_places, True)
     train_rows = rows(train, fine_set.name, fine_places, True)
     coarse, coarse_name = None, None
     if coarse_data == "rest":
         train_rows, coarse, coarse_name = _coarsen(train_rows, plan, fine_set.name, coarse_set, fine_per_class, seed)
     elif coarse_data:
-        source = _open(coarse_data, "train", skip_broken)
+        source = jlabel.data.open(coarse_data, "train", skip_broken=skip_broken)
+        _check_like(source, train)
         found, places = match_labels(graph, source.label_names, dataset=coarse_data, label_set=coarse_set)
         coarse, coarse_name = rows(source, found.name, places, False), found.name
     return FusionData(train_rows, coarse, val, test, fine_set.name, coarse_name), net
 
 
-def _open(spec: str, split: str, skip_broken: bool) -> Source:
-    return jlabel.data.open(spec, split, skip_broken=skip_broken)
+def _open_splits(spec: str, skip_broken: bool) -> tuple[Source, Source | None, Source]:
+    """Training, validation (if there are any) and test rows; data without test rows gives a fifth of each class."""
+
+    def optional(split: str) -> Source | None:
+        try:
+            return jlabel.data.open(spec, split, skip_broken=skip_broken)
+        except DataError as error:
+            if f"no split {split!r}" not in str(error):
+                raise
+            return None
+
+    train, val, test = jlabel.data.open(spec, "train", skip_broken=skip_broken), optional("val"), optional("test")
+    if test is None:
+        train, test = jlabel.data.split_rows(train, fraction=0.2, seed=0)
+        test = dataclasses.replace(test, skipped=())  # the training rows list them
+    return train, val, test
+
+
+def _check_like(source: Source, train: Source) -> None:
+    """Refuse coarse rows that one encoder cannot take beside the fine ones."""
+    given, wanted = (
+        "pictures" if part.kind == "image" else f"rows of {len(part.content(0))} features" for part in (source, train)
+    )
+    if given != wanted:
+        raise DataError(f"{source.spec} holds {given}, but {train.spec} holds {wanted}; give both the same")
 
 
 def _oracle_classes(truth: dict[str, np.ndarray], graph: LabelGraph, fine_set: str) -> np.ndarray:
     """Fine classes of coarse rows, where a generator kept them (columns ``breed`` or ``kind``)."""
     for column in ("breed", "kind"):
-        if column in truth and len(graph.label_set(fine_set).labels) > truth[column].max():
+        if (
+            column in truth
+            and truth[column].dtype.kind in "iu"
+            and len(graph.label_set(fine_set).labels) > truth[column].max()
+        ):
             return truth[column].astype(np.int32)
     size = len(next(iter(truth.values()))) if truth else 0
     return np.full(size, -1, np.int32)

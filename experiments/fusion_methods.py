@@ -86,7 +86,7 @@ class _Head(nn.Module):
 
 
 def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
-    head = _Head(len(plan.graph.label_set(fine_set).labels), config.head_hidden)
+    head: Any = _Head(len(plan.graph.label_set(fine_set).labels), config.head_hidden)
     below = labels_below(plan, fine_set)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -104,7 +104,7 @@ def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Me
 
 
 def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
-    head = _Head(plan.graph.num_nodes, config.head_hidden)
+    head: Any = _Head(plan.graph.num_nodes, config.head_hidden)
     positive, known = label_set_targets(plan)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -124,10 +124,10 @@ def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> 
 def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
     graph = plan.graph
     learned = config.gate == "learned"
-    module = PathDecoder(graph.num_nodes, hidden=config.hidden, num_gates=len(graph.blocks) if learned else 0)
+    module: Any = PathDecoder(graph.num_nodes, hidden=config.hidden, num_gates=len(graph.blocks) if learned else 0)
     averaged = config.baseline == "moving_average"
-    credit = "all" if name.endswith("credit all") else config.credit
-    objective = "marginal" if name.endswith("marginal") else config.objective
+    credit: Any = "all" if name.endswith("credit all") else config.credit
+    objective: Any = "marginal" if name.endswith("marginal") else config.objective
 
     def init(key: jax.Array, dim: int) -> Any:
         params = module.init(key, jnp.zeros((1, dim)))
@@ -136,7 +136,7 @@ def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Meth
     def decoder(params: Any) -> Any:
         return params["decoder"] if averaged else params
 
-    loss = functools.partial(
+    loss: Any = functools.partial(
         label_graph_loss, apply_fn=module.apply, plan=plan, objective=objective, credit=credit, gate=config.gate,
         competition=config.competition, pool=config.pool, samples=config.samples, baseline=config.baseline,
         teacher_forcing=config.teacher_forcing, alpha=config.alpha, beta=config.beta,

@@ -20,10 +20,13 @@ from experiments.fusion_data import FusionData
 from experiments.fusion_methods import Method, build_method
 from experiments.fusion_training import Predictions
 from jlabel import InputError
-from jlabel.label_graph import PathPlan, beam_decode, build_graph, graph_spec, label_log_probs, plan_paths
+from jlabel.label_graph import PathPlan, beam_decode, build_graph, graph_spec, label_log_probs, labels_below, plan_paths
 from jlabel.networks import Encoder, encoder
 
 __all__ = ["FusionModel", "load_model", "save_model"]
+
+FORMAT = "jlabel.fusion_model/1"
+FIELDS = ("method", "fine_set", "temperature", "features", "image_size", "graph", "config")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class FusionModel:
     def features(self, inputs: jax.Array) -> jax.Array:
         """Encoder features ``[B, D]`` of pictures or feature rows, standardised as in training."""
         found = self.net.apply(self.params["encoder"], inputs)
-        return (found - self.params["mean"]) / self.params["scale"] if "mean" in self.params else found
+        return (found - self.params["mean"][None]) / self.params["scale"][None] if "mean" in self.params else found
 
     def head(self) -> Any:
         """The head's own parameters."""
@@ -55,6 +58,8 @@ class FusionModel:
 
     def predict(self, inputs: jax.Array, *, beam: int = 5) -> dict[str, jax.Array]:
         """Probabilities of every label set and, for a graph, the likeliest paths.
+
+        A flat head gives another set's label the sum over the fine labels below it.
 
         Args:
           inputs: ``[B, S, S, 3]`` uint8 pictures or ``[B, D]`` features. beam: paths kept.
@@ -66,20 +71,24 @@ class FusionModel:
         features = self.features(inputs)
         log_probs = self.method.log_probs(self.params["head"], features) / self.temperature
         out = {f"probs/{self.fine_set}": jax.nn.softmax(log_probs, axis=-1)}
+        others = [label_set.name for label_set in self.plan.graph.label_sets if label_set.name != self.fine_set]
         if self.method.nodes is None:
+            below = labels_below(self.plan, self.fine_set).astype(np.float32)
+            for name in others:
+                out[f"probs/{name}"] = out[f"probs/{self.fine_set}"] @ below[self.plan.label_slice(name)].T
             return out
         # The path decoder is the model of its own apply function; the method keeps it in a closure.
         apply_fn, gate = self.method.loss.keywords["apply_fn"], self.config.gate  # type: ignore[attr-defined]
-        for label_set in self.plan.graph.label_sets:
-            if label_set.name != self.fine_set:
-                found = label_log_probs(apply_fn, self.head(), features, self.plan, label_set.name, gate=gate)
-                out[f"probs/{label_set.name}"] = jnp.exp(found)
+        for name in others:
+            found = label_log_probs(apply_fn, self.head(), features, self.plan, name, gate=gate)
+            out[f"probs/{name}"] = jnp.exp(found)
         paths, mask, scores = beam_decode(apply_fn, self.head(), features, self.plan.graph, beam=beam, gate=gate)
         return {**out, "paths": paths, "path_mask": mask, "path_log_probs": scores}
 
 
 def save_model(
-    folder: Path, results: Mapping[str, Sequence[Predictions]], plan: PathPlan, net: Encoder, config: Any, data: FusionData
+    folder: Path, results: Mapping[str, Sequence[Predictions]], plan: PathPlan, net: Encoder, config: Any,
+    data: FusionData,
 ) -> None:  # fmt: skip
     """Write the first method's first seed: ``model.json`` and ``params.safetensors``, both or neither."""
     name = next(iter(results))
@@ -87,11 +96,12 @@ def save_model(
     params = {k: v for k, v in best.params.items() if not (k == "encoder" and net.pretrained)}
     arrays = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(params)}
     document = {
-        "format": "jlabel.fusion_model/1",
+        "format": FORMAT,
         "method": name,
         "fine_set": data.fine_set,
         "temperature": best.temperature,
         "features": net.dim,
+        "image_size": net.image_size,
         "graph": graph_spec(plan.graph),
         "config": asdict(config),
     }
@@ -123,17 +133,19 @@ def load_model(workdir: Path) -> FusionModel:
         raise InputError(f"workdir {str(workdir)!r} holds no model: run a fusion study there first") from error
     except (json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
         raise InputError(f"the model in {str(folder)!r} is damaged ({error}): run the study again") from error
-    if document.get("format") != "jlabel.fusion_model/1":
-        raise InputError(f"the model in {str(folder)!r} has format {document.get('format')!r}, not jlabel.fusion_model/1")
+    found = document.get("format") if isinstance(document, dict) else type(document).__name__
+    if found != FORMAT:
+        raise InputError(f"the model in {str(folder)!r} has format {found!r}, not {FORMAT}: run the study again")
+    missing = [name for name in FIELDS if name not in document]
+    if missing:
+        raise InputError(f"the model in {str(folder)!r} lacks {missing[0]!r}: run the study again")
     config = SimpleNamespace(**document["config"])
-    plan = plan_paths(
-        build_graph(document["graph"]), max_paths=config.max_paths, key=jax.random.key(config.seeds[0])
-    )
+    plan = plan_paths(build_graph(document["graph"]), max_paths=config.max_paths, key=jax.random.key(config.seeds[0]))
     method = build_method(document["method"], plan, document["fine_set"], config)
-    if "['mean']" in arrays and config.encoder not in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+    if document["image_size"] == 0:  # trained on rows of features
         net = encoder("identity", dim=document["features"])
     else:
-        net = encoder(config.encoder, image_size=config.image_size)
+        net = encoder(config.encoder, image_size=document["image_size"])
     shapes: dict[str, Any] = {"head": jax.eval_shape(lambda: method.init(jax.random.key(0), net.dim))}
     if "['mean']" in arrays:
         shapes |= {"mean": 0, "scale": 0}

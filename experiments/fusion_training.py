@@ -1,7 +1,7 @@
-"""Training the methods of a fusion study: end to end per seed, or heads of all seeds side by side on features."""
+"""Training a method of a fusion study end to end, and what end-to-end training shares with heads on features."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,23 @@ from experiments.fusion_methods import Method
 from jlabel.evaluation import balanced_accuracy, fit_temperature
 from jlabel.label_graph import PathPlan, labels_below, pseudo_labels
 from jlabel.networks import Encoder
-from jlabel.training import ArrayBatches, fit, fit_seeds, join_batches
+from jlabel.training import ArrayBatches, fit, join_batches
 
-__all__ = ["Predictions", "train_end_to_end", "train_heads"]
+__all__ = [
+    "Predictions",
+    "apply_in_chunks",
+    "heads_output",
+    "joined",
+    "make_predictions",
+    "method_parts",
+    "optimizer_for",
+    "run_name",
+    "train_end_to_end",
+]
 
 CHUNK = 256
-END_TO_END_RATE, END_TO_END_DECAY = 3e-3, 1e-2
-HEAD_RATES, HEAD_DECAYS = (3e-4, 1e-3, 3e-3), (1e-2, 1.0)
+# What --tune tries for every method, on validation rows.
+END_TO_END_RATES, END_TO_END_DECAY = (1e-3, 3e-3, 1e-2), 1e-2
 
 
 @dataclass(frozen=True)
@@ -32,10 +42,12 @@ class Predictions:
 
     Attributes:
       params: ``{"encoder", "head"}``; history: the training log.
-      log_probs: test rows ``[N, F]``, after the temperature. raw_log_probs: before it. temperature: fitted on validation rows.
+      log_probs: test rows ``[N, F]``, after the temperature. raw_log_probs: before it.
+      temperature: fitted on validation rows.
       decoded: fine class of each test row's decoded path ``[N]`` (the arg max of a flat head).
       nodes: ``[N, V]`` log-probabilities of passing each node, or None.
-      coarse_log_probs: of the coarse training rows, for pseudo labels. chosen: hyper-parameters chosen by validation.
+      coarse_log_probs: of the coarse training rows, for pseudo labels.
+      chosen: hyper-parameters chosen by validation. val_score: balanced accuracy of validation rows.
     """
 
     params: Any
@@ -47,6 +59,7 @@ class Predictions:
     nodes: np.ndarray | None
     coarse_log_probs: np.ndarray | None
     chosen: dict[str, float]
+    val_score: float
 
 
 def optimizer_for(
@@ -81,7 +94,7 @@ def class_weights(target: np.ndarray) -> np.ndarray:
 
 
 def joined(
-    method: Method, parts: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], batch_size: int,
+    method: Method, parts: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], batch_size: int,
     transform: Callable[..., Any] | None = None,
 ) -> Any:  # fmt: skip
     """Batches of a method: ``batch_size`` rows of each of its parts (inputs, targets, draw weights)."""
@@ -96,14 +109,14 @@ def joined(
     return batches[0] if len(batches) == 1 else join_batches(*batches)
 
 
-def apply_in_chunks(function: Callable[[jax.Array], Any], inputs: np.ndarray) -> Any:
+def apply_in_chunks(function: Callable[[Any], Any], inputs: np.ndarray) -> Any:
     """A jitted function over rows, in chunks of one shape."""
     outputs = []
     for start in range(0, len(inputs), CHUNK):
         chunk = inputs[start : start + CHUNK]
-        padded = np.concatenate([chunk, np.repeat(chunk[:1], CHUNK - len(chunk), axis=0)]) if len(chunk) < CHUNK else chunk
-        outputs.append(jax.tree.map(lambda x, n=len(chunk): np.asarray(x)[:n], function(padded)))
-    return jax.tree.map(lambda *xs: np.concatenate(xs), *outputs)
+        filled = np.concatenate([chunk, np.repeat(chunk[:1], CHUNK - len(chunk), axis=0)])
+        outputs.append({name: np.asarray(x)[: len(chunk)] for name, x in function(filled).items()})
+    return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
 
 @functools.cache
@@ -119,12 +132,13 @@ def _end_to_end_functions(method: Method, net: Encoder, augmented: bool) -> tupl
 
     def predict(params: Any, inputs: jax.Array) -> dict[str, jax.Array]:
         features = net.apply(params["encoder"], inputs)
-        return _heads_output(method, params["head"], features)
+        return heads_output(method, params["head"], features)
 
     return loss_fn, transform if augmented else None, jax.jit(predict)
 
 
-def _heads_output(method: Method, head: Any, features: jax.Array) -> dict[str, jax.Array]:
+def heads_output(method: Method, head: Any, features: jax.Array) -> dict[str, jax.Array]:
+    """Log-probabilities, decoded labels and node probabilities of a head."""
     out = {"log_probs": method.log_probs(head, features)}
     out["decoded"] = out["log_probs"].argmax(-1) if method.decode is None else method.decode(head, features)
     if method.nodes is not None:
@@ -133,7 +147,7 @@ def _heads_output(method: Method, head: Any, features: jax.Array) -> dict[str, j
 
 
 def train_end_to_end(
-    method: Method, data: FusionData, net: Encoder, plan: PathPlan, config: Any, seed: int,
+    method: Method, data: FusionData, net: Encoder, plan: PathPlan, config: Any, seed: int, rate: float,
     guesses: np.ndarray | None, workdir: Path | None, mesh: Any,
 ) -> Predictions:  # fmt: skip
     """Train encoder and head together on one seed's data and predict its test rows.
@@ -143,27 +157,32 @@ def train_end_to_end(
     loss_fn, transform, predict = _end_to_end_functions(method, net, config.augment)
     parts = {
         name: (rows.inputs[places], target, weights)
-        for name, (rows, places, target, weights) in _parts(method, data, plan, guesses).items()
+        for name, (rows, places, target, weights) in method_parts(method, data, plan, guesses).items()
     }
     encoder_key, head_key, fit_key = jax.random.split(jax.random.key(seed), 3)
     params = {"encoder": net.init(encoder_key), "head": jax.jit(lambda k: method.init(k, net.dim))(head_key)}
     averaged = "reward_average" in params["head"]
-    rate = config.learning_rate or END_TO_END_RATE
     decay = config.weight_decay if config.weight_decay is not None else END_TO_END_DECAY
     result = fit(
         loss_fn, params, joined(method, parts, config.batch_size, transform),
         optimizer=_optimizer(rate, decay, config.steps, averaged), steps=config.steps, key=fit_key, mesh=mesh,
         workdir=workdir, log_every=max(1, config.steps // 20), checkpoint_every=config.checkpoint_every,
-        name=f"{run_name(method)}-{seed}",
+        name=f"{run_name(method)}-{seed}-{rate:g}",
     )  # fmt: skip
 
-    def outputs(rows: Rows) -> dict[str, np.ndarray]:
-        return apply_in_chunks(lambda inputs: predict(result.params, inputs), rows.inputs)
+    params = jax.tree.map(np.asarray, result.params)  # on the host: with several processes each predicts on its own
 
-    held = data.val if data.val is not None else data.train
-    coarse = outputs(data.coarse)["log_probs"] if data.coarse is not None and method.name == "FFN" else None
-    temperature = fit_temperature(outputs(held)["log_probs"], held.fine)
-    return _predictions(result.params, result.history, outputs(data.test), temperature, coarse)
+    def outputs(rows: Rows) -> dict[str, np.ndarray]:
+        return apply_in_chunks(lambda inputs: predict(params, inputs), rows.inputs)
+
+    assert data.val is not None  # load_fusion holds rows out where the data has no such split
+    held, coarse = outputs(data.val), None
+    if data.coarse is not None and method.name == "FFN":
+        coarse = outputs(data.coarse)["log_probs"]
+    return make_predictions(
+        params, result.history, outputs(data.test), fit_temperature(held["log_probs"], data.val.fine), coarse,
+        {"learning_rate": rate}, balanced_accuracy(held["decoded"], data.val.fine),
+    )  # fmt: skip
 
 
 def run_name(method: Method) -> str:
@@ -171,7 +190,7 @@ def run_name(method: Method) -> str:
     return "".join(c if c.isalnum() else "_" for c in method.name)
 
 
-def _parts(
+def method_parts(
     method: Method, data: FusionData, plan: PathPlan, guesses: np.ndarray | None
 ) -> dict[str, tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]]:
     """Rows, places, targets and draw weights of each of a method's parts."""
@@ -195,131 +214,18 @@ def _parts(
     return parts
 
 
-def train_heads(
-    method: Method, datas: Sequence[FusionData], net: Encoder, plan: PathPlan, config: Any,
-    guesses: Sequence[np.ndarray | None], workdir: Path | None, mesh: Any,
-) -> list[Predictions]:  # fmt: skip
-    """Train heads on fixed features, all seeds side by side, with hyper-parameters chosen on held-out fine rows."""
-    mean = datas[0].train.inputs.mean(0)
-    scale = datas[0].train.inputs.std(0) + 1e-3
-
-    def columns(data: FusionData, guess: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        found = _parts(method, data, plan, guess)
-        return {
-            name: (
-                ((rows.inputs[places] - mean) / scale).astype(np.float32),
-                target,
-                np.full(len(places), 1.0 / len(places)) if weights is None else weights,
-            )
-            for name, (rows, places, target, weights) in found.items()
-        }
-
-    per_seed = [columns(data, guess) for data, guess in zip(datas, guesses, strict=True)]
-    loss_fn = _head_loss(method)
-    chosen, temperature = _choose(method, per_seed[0], datas[0], loss_fn, net, config, mean, scale, workdir, mesh)
-    parts = {}
-    for name in per_seed[0]:
-        blocks = [seed_parts[name] for seed_parts in per_seed]
-        sizes = np.cumsum([0] + [len(target) for _, target, _ in blocks])
-        weights = np.zeros((len(blocks), sizes[-1]))
-        for r, (_, _, own) in enumerate(blocks):
-            weights[r, sizes[r] : sizes[r + 1]] = own
-        parts[name] = (np.concatenate([b[0] for b in blocks]), np.concatenate([b[1] for b in blocks]), weights)
-    seeds = np.array(config.seeds)
-    keys = jax.vmap(jax.random.key)(seeds)
-    params = jax.jit(jax.vmap(lambda key: {"head": method.init(jax.random.fold_in(key, 1), net.dim)}))(keys)
-    hyper = {name: np.full(len(seeds), value, np.float32) for name, value in chosen.items()}
-    result = fit_seeds(
-        loss_fn, params, joined(method, parts, config.batch_size), optimizer=_hyper_optimizer(config.steps, "reward_average" in params["head"]),
-        hyper=hyper, steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=max(1, config.steps // 20),
-        checkpoint_every=config.checkpoint_every, name=run_name(method),
-    )  # fmt: skip
-    predict = jax.jit(lambda params, features: _heads_output(method, params["head"], features))
-    found = []
-    for r, data in enumerate(datas):
-        own = jax.tree.map(lambda x, r=r: x[r], result.params)
-        run = lambda rows, own=own: apply_in_chunks(lambda x: predict(own, (x - mean) / scale), rows.inputs)  # noqa: E731
-        coarse = run(data.coarse)["log_probs"] if data.coarse is not None and method.name == "FFN" else None
-        history = [{k: v[r] if isinstance(v, list) else v for k, v in line.items()} for line in result.history]
-        own = {**own, "mean": mean, "scale": scale}
-        found.append(_predictions(own, history, run(data.test), temperature, coarse, chosen))
-    return found
-
-
-def _choose(
-    method: Method, parts: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], data: FusionData, loss_fn: Any,
-    net: Encoder, config: Any, mean: np.ndarray, scale: np.ndarray, workdir: Path | None, mesh: Any,
-) -> tuple[dict[str, float], float]:  # fmt: skip
-    """Learning rate and weight decay with the best balanced accuracy on rows held out of training, and a temperature.
-
-    Validation rows where the data has them, else folds of the fine training rows; every method gets the same grid.
-    """
-    rates = (config.learning_rate,) if config.learning_rate else HEAD_RATES
-    decays = (config.weight_decay,) if config.weight_decay is not None else HEAD_DECAYS
-    grid = [{"learning_rate": rate, "weight_decay": decay} for rate in rates for decay in decays]
-    folds = 1 if data.val is not None else config.folds
-    fine = data.train.fine
-    place = np.zeros(len(fine), int)
-    generator = np.random.default_rng(0)
-    for c in np.unique(fine):
-        members = generator.permutation(np.flatnonzero(fine == c))
-        place[members] = np.arange(len(members)) % folds
-    weights = np.tile(parts["fine"][2], (len(grid) * folds, 1))
-    for g in range(len(grid)):
-        for f in range(folds):
-            if data.val is None:
-                weights[g * folds + f, place == f] = 0
-    spread = {
-        name: (x, y, weights if name == "fine" else np.tile(w, (len(grid) * folds, 1)))
-        for name, (x, y, w) in parts.items()
-    }
-    keys = jax.random.split(jax.random.key(config.seeds[0]), len(grid) * folds)
-    params = jax.jit(jax.vmap(lambda key: {"head": method.init(key, net.dim)}))(keys)
-    hyper = {name: np.repeat([float(g[name]) for g in grid], folds).astype(np.float32) for name in grid[0]}
-    result = fit_seeds(
-        loss_fn, params, joined(method, spread, config.batch_size),
-        optimizer=_hyper_optimizer(config.steps, "reward_average" in params["head"]), hyper=hyper,
-        steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=config.steps,
-        name=f"{run_name(method)}-tuning",
-    )  # fmt: skip
-    held = data.val if data.val is not None else data.train
-    predict = jax.jit(jax.vmap(lambda params, x: _heads_output(method, params["head"], x)["log_probs"], (0, None)))
-    all_probs = np.asarray(predict(result.params, ((held.inputs - mean) / scale).astype(np.float32)))
-    scores, kept = [], []
-    for g in range(len(grid)):
-        rows = all_probs[g * folds : (g + 1) * folds]
-        out = rows[0] if data.val is not None else rows[place, np.arange(len(held))]
-        nll = -out[np.arange(len(held)), held.fine].mean()
-        scores.append((balanced_accuracy(out.argmax(-1), held.fine), -float(nll)))
-        kept.append(out)
-    best = max(range(len(grid)), key=lambda g: scores[g])
-    return grid[best], fit_temperature(kept[best], held.fine)
-
-
-@functools.cache
-def _head_loss(method: Method) -> Any:
-    def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
-        return method.loss(params["head"], {"features": batch["inputs"], "target": batch["target"]}, key)
-
-    return loss_fn
-
-
-@functools.cache
-def _hyper_optimizer(steps: int, averaged: bool) -> Any:
-    return lambda hyper: optimizer_for(hyper["learning_rate"], hyper["weight_decay"], steps, averaged=averaged)
-
-
 @functools.cache
 def _optimizer(rate: float, decay: float, steps: int, averaged: bool) -> optax.GradientTransformation:
     return optimizer_for(rate, decay, steps, averaged=averaged)
 
 
-def _predictions(
+def make_predictions(
     params: Any, history: Any, outputs: dict[str, np.ndarray], temperature: float, coarse: np.ndarray | None,
-    chosen: dict[str, float] | None = None,
+    chosen: dict[str, float], val_score: float,
 ) -> Predictions:  # fmt: skip
+    """Apply the temperature to what a model said."""
     raw = outputs["log_probs"]
     scaled = np.asarray(jax.nn.log_softmax(jnp.asarray(raw) / temperature, axis=-1))
     return Predictions(
-        params, history, scaled, raw, temperature, outputs["decoded"], outputs.get("nodes"), coarse, chosen or {}
+        params, history, scaled, raw, temperature, outputs["decoded"], outputs.get("nodes"), coarse, chosen, val_score
     )

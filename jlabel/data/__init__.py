@@ -18,6 +18,7 @@ from jlabel.data.drawn_pets import drawn_species as drawn_species
 from jlabel.data.features import encode_features as encode_features
 from jlabel.data.features import load_arrays as load_arrays
 from jlabel.data.graphs import GraphFileError as GraphFileError
+from jlabel.data.graphs import drawn_pets_table as drawn_pets_table
 from jlabel.data.graphs import graph_from_table as graph_from_table
 from jlabel.data.graphs import load_graph as load_graph
 from jlabel.data.images import decode_image as decode_image

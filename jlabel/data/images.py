@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jlabel.errors import InputError
 
@@ -41,6 +41,8 @@ def decode_image(data: bytes) -> np.ndarray:
         raise InputError(f"the picture has more than {limit} pixels") from error
     except InputError:
         raise
+    except UnidentifiedImageError as error:  # its text holds an address in memory
+        raise InputError("not a readable picture (cannot identify its format)") from error
     # Pillow's plugins raise nearly anything on damaged files: OSError, SyntaxError, struct.error, IndexError, ...
     except Exception as error:
         raise InputError(f"not a readable picture ({' '.join(str(error).split()) or type(error).__name__})") from error

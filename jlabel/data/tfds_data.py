@@ -62,7 +62,7 @@ def tfds_table(location: str, options: Mapping[str, str], split: str) -> Table:
     if wanted != "all" and wanted not in given:
         raise split_error(spec, split, list(given))
     splits = list(given.values()) if wanted == "all" else [given[wanted]]
-    keys = info.supervised_keys or ()
+    keys: tuple[str, ...] = info.supervised_keys or ()
     if len(keys) != 2 or not all(isinstance(key, str) for key in keys):
         keys = ("image" if "image" in info.features else "features", "label")
     label = options.get("label", keys[1])

@@ -1,8 +1,8 @@
 """Datasets joined through a knowledge graph of their labels.
 
-    graph = build_graph(load_graph("pets"))                        # or your own JSON or CSV file
-    plan = plan_paths(graph)                                       # every label's paths, worked out once
-    loss, metrics = label_graph_loss(params, batch, key, apply_fn=decoder.apply, plan=plan)
+graph = build_graph(load_graph("pets"))                        # or your own JSON or CSV file
+plan = plan_paths(graph)                                       # every label's paths, worked out once
+loss, metrics = label_graph_loss(params, batch, key, apply_fn=decoder.apply, plan=plan)
 """
 
 from jlabel.label_graph.baselines import label_set_loss as label_set_loss

@@ -50,7 +50,7 @@ def marginal_softmax_loss(
     ``-log sum_{f below y} softmax(z)_f``; for a fine label this is the usual cross-entropy (FFN).
 
     Args:
-      logits: ``[B, F]``. target: int ``[B]`` classes of the plan; a row of -1, or without a label below, counts nothing.
+      logits: ``[B, F]``. target: int ``[B]`` classes of the plan; -1, or a row without a label below, counts nothing.
       below: bool ``[C, F]`` from `labels_below`. weight: ``[B]``.
 
     Returns:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jlabel.label_graph.graph import LabelGraph
 from jlabel.label_graph.plan import PathPlan
-from jlabel.label_graph.steps import ApplyFn, Gate, step_log_probs
+from jlabel.label_graph.steps import ApplyFn, Gate, expanded, step_log_probs
 from jlabel.label_graph.tree import accumulate, tree_step_log_probs
 
 __all__ = [
@@ -55,10 +55,7 @@ def beam_decode(
         raise ValueError(f"beam={beam} must be at least 1")
     features = jnp.asarray(features)
     batch, end = features.shape[0], graph.num_nodes
-    state, logits, gates = (
-        None if x is None else jnp.broadcast_to(x[:, None], (batch, beam, x.shape[-1]))
-        for x in apply_fn(params, features)
-    )
+    state, logits, gates = expanded(apply_fn(params, features), axis=1, shape=(batch, beam))
     score = jnp.broadcast_to(jnp.where(jnp.arange(beam) == 0, 0.0, -jnp.inf)[None], (batch, beam))
     node = jnp.full((batch, beam), graph.root, jnp.int32)
     tokens, done = [node], jnp.zeros((batch, beam), bool)
@@ -100,9 +97,7 @@ def sample_paths(
     """
     features = jnp.asarray(features)
     shape, end = (samples, features.shape[0]), graph.num_nodes
-    state, logits, gates = (
-        None if x is None else jnp.broadcast_to(x[None], (*shape, x.shape[-1])) for x in apply_fn(params, features)
-    )
+    state, logits, gates = expanded(apply_fn(params, features), axis=0, shape=shape)
     node = jnp.full(shape, graph.root, jnp.int32)
     tokens = [node]
     for step_key in jax.random.split(key, longest_path(graph)):

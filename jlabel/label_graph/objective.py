@@ -11,12 +11,21 @@ from jax.typing import ArrayLike
 from jlabel.label_graph.decode import sample_paths
 from jlabel.label_graph.graph import LabelGraph
 from jlabel.label_graph.plan import PathPlan
-from jlabel.label_graph.steps import ApplyFn, Competition, Gate, edge_log_probs, step_log_probs
+from jlabel.label_graph.steps import ApplyFn, Competition, Gate, edge_log_probs, expanded, step_log_probs
 from jlabel.label_graph.tree import accumulate, graph_parent, tree_blocks, tree_step_log_probs
 from jlabel.ops import score_function_loss
 from jlabel.ops.score_function import Baseline
 
-__all__ = ["Credit", "Objective", "Pool", "label_graph_loss", "path_log_probs", "path_reward", "pool_paths", "reward_average"]
+__all__ = [
+    "Credit",
+    "Objective",
+    "Pool",
+    "label_graph_loss",
+    "path_log_probs",
+    "path_reward",
+    "pool_paths",
+    "reward_average",
+]
 
 Credit = Literal["certain", "all"]
 Objective = Literal["paths", "marginal"]
@@ -54,11 +63,8 @@ def path_log_probs(
     Source: Eq. 2 and Algorithm 1.
     """
     features, nodes, mask = jnp.asarray(features), jnp.asarray(nodes), jnp.asarray(mask)
-    state, logits, gates = (x if x is None else x[:, None] for x in apply_fn(params, features))
     shape = nodes.shape[:2]
-    state, logits, gates = (
-        x if x is None else jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in (state, logits, gates)
-    )
+    state, logits, gates = expanded(apply_fn(params, features), axis=1, shape=shape)
     flags = None if uncertain is None else jnp.pad(jnp.asarray(uncertain), ((0, 0), (0, 1)))[:, None]
     total = jnp.zeros(shape, logits.dtype)
     for t in range(nodes.shape[-1] - 1):
@@ -84,9 +90,9 @@ def path_log_probs(
 def _supervised(block_mask: jax.Array, graph: LabelGraph, parent: jax.Array, inside: jax.Array) -> jax.Array:
     """Whether the block of each step is supervised for its row; an end of path always is."""
     local = jnp.max(jnp.where(inside, jnp.take(graph.successor_block, parent, axis=0), -1), axis=-1)
-    index = jnp.take_along_axis(
-        jnp.take(graph.block_index, parent, axis=0), jnp.maximum(local, 0)[..., None], axis=-1
-    )[..., 0]
+    index = jnp.take_along_axis(jnp.take(graph.block_index, parent, axis=0), jnp.maximum(local, 0)[..., None], axis=-1)[
+        ..., 0
+    ]
     rows = jnp.arange(block_mask.shape[0]).reshape(-1, *(1,) * (parent.ndim - 1))
     return (local < 0) | block_mask[jnp.broadcast_to(rows, index.shape), index]
 
@@ -232,9 +238,7 @@ def _tree_rows(
     """All path quantities from one run over the prefix tree."""
     del forced
     tree, graph = plan.tree, plan.graph
-    steps, ends = tree_step_log_probs(
-        apply_fn, params, features, graph, tree, gate=gate, competition=competition
-    )
+    steps, ends = tree_step_log_probs(apply_fn, params, features, graph, tree, gate=gate, competition=competition)
     block = tree_blocks(graph, tree)
     if block_mask is not None:
         supervised = jnp.take(jnp.asarray(block_mask), np.maximum(block, 0), axis=1) | (block < 0)[None]
@@ -275,7 +279,7 @@ def _path_rows(
     graph, paths = plan.graph, plan.paths
     nodes, mask = jnp.take(paths.nodes, target, axis=0), jnp.take(paths.mask, target, axis=0)
     uncertain = jnp.take(paths.uncertain, target, axis=0) if credit == "certain" else None
-    options = {"gate": gate, "competition": competition, "block_mask": block_mask}
+    options: dict[str, Any] = {"gate": gate, "competition": competition, "block_mask": block_mask}
     log_probs = path_log_probs(
         apply_fn, params, features, nodes, mask, graph, uncertain=uncertain, forced=forced, **options
     )

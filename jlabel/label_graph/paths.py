@@ -107,8 +107,8 @@ def enumerate_paths(
     uncertain = np.stack([uncertain_nodes(graph, node) for node, _ in classes])
     padded = np.concatenate([uncertain, np.zeros((len(classes), 1), bool)], 1)  # end-of-path is never uncertain
     on_path = padded[np.arange(len(classes))[:, None, None], nodes] & mask
-    valid = mask.any(-1)
-    return Paths(nodes, mask, valid, valid & ~on_path.any(-1), uncertain, np.asarray(truncated))
+    valid = np.asarray(mask.any(-1))
+    return Paths(nodes, mask, valid, np.asarray(valid & ~on_path.any(-1)), uncertain, np.asarray(truncated))
 
 
 def _children(graph: LabelGraph, node: int) -> list[int]:
@@ -131,7 +131,8 @@ def _paths_to(
     else:
         if key is None:
             raise ValueError(
-                f"label node {graph.ids[target]!r} has {count} paths, more than max_paths={max_paths}: pass a key to draw"
+                f"label node {graph.ids[target]!r} has {count} paths, more than max_paths={max_paths}: "
+                "pass a key to draw"
             )
         seed = int(jax.random.bits(jax.random.fold_in(key, salt), dtype=np.uint32))
         source, drawn = random.Random(seed), set[int]()
@@ -187,7 +188,8 @@ def path_tree(graph: LabelGraph, paths: Paths) -> PathTree:
     Returns:
       The tree, levels in breadth-first order.
     """
-    end, prefixes = graph.num_nodes, {(graph.root,)}
+    end = graph.num_nodes
+    prefixes: set[tuple[int, ...]] = {(graph.root,)}
     ends: dict[tuple[int, int], tuple[int, ...]] = {}
     stops = np.zeros(paths.valid.shape, bool)
     for c, p in np.argwhere(paths.valid).tolist():

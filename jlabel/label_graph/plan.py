@@ -87,9 +87,13 @@ def plan_paths(
     on_path = _on_path(graph, tree)
     sink = graph.sinks[tree.node]
     stops = {(int(m), bool(not sink[m])) for m in tree.path_end[tree.path_stops]}
-    outcomes, outcome_stops = (np.array(column) for column in zip(*sorted(stops), strict=True)) if stops else (
-        np.zeros(0, int),
-        np.zeros(0, bool),
+    outcomes, outcome_stops = (
+        (np.array(column) for column in zip(*sorted(stops), strict=True))
+        if stops
+        else (
+            np.zeros(0, int),
+            np.zeros(0, bool),
+        )
     )
     hits = known.astype(np.float32) @ on_path[outcomes].T.astype(np.float32)
     rewards = hits / np.maximum(known.sum(1, keepdims=True), 1)

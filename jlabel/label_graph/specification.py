@@ -22,7 +22,8 @@ def build_graph(spec: Mapping[str, Any]) -> LabelGraph:
 
     Args:
       spec: ``{"format": "jlabel.label_graph/1", "name", "root", "nodes": [{"id", "title"?}], "edges": [[parent,
-        child]], "blocks"?: [{"parent", "name", "nodes"}], "label_sets"?: [{"name", "final"?, "labels": {label: node}}]}``.
+        child]], "blocks"?: [{"parent", "name", "nodes"}],
+        "label_sets"?: [{"name", "final"?, "labels": {label: node}}]}``.
 
     Returns:
       The graph; `LabelGraph.warnings` names one-node blocks beside others and labels without a deterministic path.
@@ -32,7 +33,8 @@ def build_graph(spec: Mapping[str, Any]) -> LabelGraph:
 
     Example:
       >>> graph = build_graph({"format": "jlabel.label_graph/1", "name": "pets", "root": "animal",
-      ...     "nodes": [{"id": "animal"}, {"id": "cat"}, {"id": "dog"}], "edges": [["animal", "cat"], ["animal", "dog"]],
+      ...     "nodes": [{"id": "animal"}, {"id": "cat"}, {"id": "dog"}],
+      ...     "edges": [["animal", "cat"], ["animal", "dog"]],
       ...     "label_sets": [{"name": "species", "labels": {"Cat": "cat", "Dog": "dog"}}]})
       >>> graph.num_nodes, graph.blocks[0].nodes
       (3, (1, 2))
@@ -117,7 +119,9 @@ def _shape_faults(spec: Mapping[str, Any]) -> list[str]:
         if not (isinstance(edge, list | tuple) and len(edge) == 2 and all(isinstance(end, str) for end in edge)):
             faults.append(f"format: edges[{i}] must be [parent, child]")
     for i, block in enumerate(spec.get("blocks", [])):
-        if not isinstance(block, Mapping) or not isinstance(block.get("nodes"), list) or "parent" not in block:
+        members = block.get("nodes") if isinstance(block, Mapping) else None
+        named = isinstance(members, list) and all(isinstance(node, str) for node in members)
+        if not named or not isinstance(block.get("parent"), str):
             faults.append(f"format: blocks[{i}] needs 'parent' and a list 'nodes'")
     for i, label_set in enumerate(spec.get("label_sets", [])):
         if not isinstance(label_set, Mapping) or "name" not in label_set:
@@ -260,7 +264,8 @@ def _lay_out(
 
 def _warnings(graph: LabelGraph) -> tuple[str, ...]:
     found = [
-        f"block {block.name!r} of {graph.ids[block.parent]!r} has one node beside other blocks: greedy decoding favours it"
+        f"block {block.name!r} of {graph.ids[block.parent]!r} has one node beside other blocks: "
+        "greedy decoding favours it"
         for block in graph.blocks
         if len(block.nodes) == 1 and graph.num_blocks[block.parent] > 1
     ]
@@ -326,7 +331,9 @@ def match_labels(
     candidates = [graph.label_set(label_set)] if label_set else sorted(graph.label_sets, key=lambda s: len(s.labels))
     if not candidates:
         raise LabelGraphError(graph.name, ["it has no label sets, so no dataset can be matched to it"])
-    found = [(sum(p < 0 for p in places), candidate, places) for candidate in candidates for places in [positions(candidate)]]
+    found = [
+        (sum(p < 0 for p in places), candidate, places) for candidate in candidates for places in [positions(candidate)]
+    ]
     misses, best, places = min(found, key=lambda item: item[0])
     if misses:
         faults = [

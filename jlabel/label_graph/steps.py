@@ -1,7 +1,7 @@
 """Probabilities of one step of a path."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jlabel.label_graph.graph import LabelGraph
 
-__all__ = ["ApplyFn", "Competition", "Gate", "edge_log_probs", "log_gates", "step_log_probs"]
+__all__ = ["ApplyFn", "Competition", "Gate", "edge_log_probs", "expanded", "log_gates", "step_log_probs"]
 
 Gate = Literal["uniform", "learned", "none"]
 Competition = Literal["block", "component"]
@@ -135,3 +135,16 @@ def log_gates(graph: LabelGraph, node: jax.Array, gate: Gate, gate_logits: Array
     if gate == "none":
         return jnp.zeros(index.shape)
     raise ValueError(f'gate={gate!r}: choose "uniform", "learned" or "none"')
+
+
+def expanded(
+    outputs: tuple[jax.Array, jax.Array, jax.Array | None], *, axis: int, shape: tuple[int, ...] | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """A decoder's state, logits and gate logits with a new axis, repeated to ``[*shape, ...]`` where it is given."""
+
+    def one(x: jax.Array) -> jax.Array:
+        x = jnp.expand_dims(x, axis)
+        return x if shape is None else jnp.broadcast_to(x, (*shape, x.shape[-1]))
+
+    state, logits, gates = outputs
+    return one(state), one(logits), None if gates is None else one(gates)

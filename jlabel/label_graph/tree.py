@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jlabel.label_graph.graph import LabelGraph
 from jlabel.label_graph.paths import PathTree
-from jlabel.label_graph.steps import ApplyFn, Competition, Gate, log_gates
+from jlabel.label_graph.steps import ApplyFn, Competition, Gate, expanded, log_gates
 
 __all__ = ["accumulate", "graph_parent", "tree_blocks", "tree_step_log_probs"]
 
@@ -36,7 +36,7 @@ def tree_step_log_probs(
     """
     batch, inner = features.shape[0], ~graph.sinks[tree.node]
     steps, ends = [jnp.zeros((batch, 1), features.dtype)], []
-    state, logits, gates = (None if x is None else x[:, None] for x in apply_fn(params, features))
+    state, logits, gates = expanded(apply_fn(params, features), axis=1)
     slots = np.array([0])  # tree numbers of the inner nodes of this level
     for depth in range(len(tree.levels) - 1):
         here = np.arange(tree.levels[depth], tree.levels[depth + 1])
@@ -69,13 +69,12 @@ def _level(
     tree: PathTree,
     slots: np.ndarray,
     children: np.ndarray,
-    logits: jax.Array | None,
+    logits: jax.Array,
     gates: jax.Array | None,
     gate: Gate,
     competition: Competition,
 ) -> tuple[jax.Array, jax.Array]:
     """Steps into ``children`` ``[B, len(children)]`` and ends at ``slots`` ``[B, len(slots)]`` of one level."""
-    assert logits is not None
     batch, end = logits.shape[0], graph.num_nodes
     if not len(slots):
         return jnp.zeros((batch, 0), logits.dtype), jnp.zeros((batch, 0), logits.dtype)

@@ -1,8 +1,8 @@
 """Array functions that several systems share.
 
-    from jlabel.ops import block_log_softmax
-    log_probs = block_log_softmax(logits, block_ids, num_blocks=3)
-    nodes = log_probs.argmax(-1)
+from jlabel.ops import block_log_softmax
+log_probs = block_log_softmax(logits, block_ids, num_blocks=3)
+nodes = log_probs.argmax(-1)
 """
 
 from jlabel.ops.block_softmax import block_log_softmax as block_log_softmax

@@ -46,7 +46,8 @@ def score_function_loss(
 ) -> jax.Array:
     """Loss whose gradient is the score-function estimate of the gradient of the negative expected reward.
 
-    ``loss = -mean_{k,b} stop(r_kb - b) log p_kb``, so that ``E[grad loss] = -grad E[r]`` when the samples come from ``p``.
+    ``loss = -mean_{k,b} stop(r_kb - b) log p_kb``, so that ``E[grad loss] = -grad E[r]`` when the samples come
+    from ``p``.
 
     Args:
       log_probs: ``[K, B]`` log-probabilities of the sampled actions (of whole paths, say), differentiable.

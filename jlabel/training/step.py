@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jlabel.training.batches import gather
@@ -99,7 +100,7 @@ def metric_sums(setup: Setup, params: Any, state: Any, batch: Any) -> tuple[dict
 
 def _convolves(jaxpr: Any) -> bool:
     return any(
-        equation.primitive.name == "conv_general_dilated" or any(map(_convolves, jax.core.jaxprs_in_params(equation.params)))
+        equation.primitive.name == "conv_general_dilated" or any(map(_convolves, jaxprs_in_params(equation.params)))
         for equation in jaxpr.eqns
     )
 

@@ -107,7 +107,9 @@ def test_samples_follow_the_posterior(model):
 
 def test_beam_finds_the_best_paths(model):
     graph, plan, apply_fn, params, features = model
-    nodes, mask, log_probs = jax.jit(lambda p: beam_decode(apply_fn, p, features, graph, beam=12, gate="learned"))(params)
+    nodes, mask, log_probs = jax.jit(lambda p: beam_decode(apply_fn, p, features, graph, beam=12, gate="learned"))(
+        params
+    )
     found = jax.jit(lambda p: path_log_probs(apply_fn, p, features, nodes, mask, graph, gate="learned"))(params)
     np.testing.assert_allclose(log_probs, found, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, rtol=1e-4)  # all 12 complete paths

@@ -99,7 +99,9 @@ def test_every_fault_is_listed_at_once():
     with pytest.raises(LabelGraphError) as caught:
         build_graph(spec)
     text = str(caught.value)
-    assert all(part in text for part in ("unreachable node 'fish'", "childless attribute 'curl'", "unknown node 'catt'"))
+    assert all(
+        part in text for part in ("unreachable node 'fish'", "childless attribute 'curl'", "unknown node 'catt'")
+    )
 
 
 def test_doubtful_graphs_warn():
@@ -121,7 +123,9 @@ def test_labels_are_matched_and_misses_named(graph):
     label_set, places = match_labels(graph, ["Birman", "BRITISH"], dataset="mine")
     assert (label_set.name, places.tolist()) == ("breeds", [3, 0])
     assert match_labels(graph, ["cat"], dataset="mine")[0].name == "species"
-    with pytest.raises(LabelGraphError, match="label 'birmann' of dataset 'mine' is not in label set 'breeds'.*nearest: 'birman'"):
+    with pytest.raises(
+        LabelGraphError, match="label 'birmann' of dataset 'mine' is not in label set 'breeds'.*nearest: 'birman'"
+    ):
         match_labels(graph, ["british", "birmann"], dataset="mine")
     with pytest.raises(LabelGraphError, match="no label set 'breed'"):
         match_labels(graph, ["british"], dataset="mine", label_set="breed")

@@ -7,8 +7,7 @@ T = {
     "name": "T",
     "root": "animal",
     "nodes": [
-        {"id": i}
-        for i in "animal cat dog short long solid tabby point british abyssinian mainecoon birman".split()
+        {"id": i} for i in "animal cat dog short long solid tabby point british abyssinian mainecoon birman".split()
     ],
     "edges": [
         ["animal", "cat"],

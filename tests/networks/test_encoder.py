@@ -41,6 +41,15 @@ def test_cnn_features_depend_on_the_picture_alone(key) -> None:
     assert jnp.abs(features[0] - features[1]).max() > 1e-4
 
 
+def test_seeds_side_by_side_equal_seeds_one_by_one(key) -> None:
+    net = encoder("cnn", image_size=16, vmapped=True)
+    params = jax.vmap(net.init)(jax.random.split(key, 2))
+    images = jax.random.randint(key, (2, 16, 16, 3), 0, 256).astype(jnp.uint8)
+    features = jax.vmap(net.apply, (0, None))(params, images)
+    alone = encoder("cnn", image_size=16).apply(jax.tree.map(lambda leaf: leaf[1], params), images)
+    np.testing.assert_allclose(features[1], alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_extreme_pictures_are_finite(key, value) -> None:
     net = encoder("cnn", image_size=16)

@@ -24,16 +24,24 @@ def test_block_softmax_by_hand():
     np.testing.assert_allclose(probs, [0.2689, 0.7311, 0.0453, 0.0453, 0.9094, 1], atol=5e-5)
 
 
-@pytest.mark.parametrize("ids", [[0, 0, 1, 1, 2, 2], [2, 0, 1, 1, 0, 2], [0, 0, 0, 0, 0, 1]])
+# Even, out of order, skewed with an unused block, nearly even.
+LAYOUTS = [[0, 0, 1, 1, 2, 2], [2, 0, 1, 1, 0, 2], [0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 2]]
+
+
+@pytest.mark.parametrize("ids", LAYOUTS)
 def test_layouts_equal_the_loop(ids):
     ids = np.array(ids)
     logits = np.random.default_rng(0).normal(size=(3, 4, 6)) * 30
     expected = reference(logits, ids)
     np.testing.assert_allclose(block_log_softmax(logits, ids, num_blocks=3), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(block_log_softmax(logits, jnp.asarray(ids), num_blocks=3), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        block_log_softmax(logits, jnp.asarray(ids), num_blocks=3), expected, rtol=1e-5, atol=1e-5
+    )
     targets = np.random.default_rng(1).integers(6, size=(3, 4))
     found = target_block_log_softmax(logits, targets, ids)
-    np.testing.assert_allclose(found, np.take_along_axis(expected, targets[..., None], -1)[..., 0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        found, np.take_along_axis(expected, targets[..., None], -1)[..., 0], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_block_softmax_gradient_is_onehot_minus_probs_in_the_block():
@@ -44,6 +52,33 @@ def test_block_softmax_gradient_is_onehot_minus_probs_in_the_block():
     np.testing.assert_allclose(grad, expected, atol=1e-6)
     grad = jax.grad(lambda x: target_block_log_softmax(x, jnp.array(2), ids))(z)
     np.testing.assert_allclose(grad, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ids", LAYOUTS)
+def test_gradients_of_all_layouts_equal_the_formula(ids):
+    ids = np.array(ids)
+    logits, g = np.random.default_rng(0).normal(size=(2, 4, 6)) * 3
+    same = ids[:, None] == ids
+    expected = g - np.exp(reference(logits, ids)) * (g @ same)
+    for given_ids in (ids, jnp.asarray(ids)):
+        grad = jax.grad(lambda x, i: (g * block_log_softmax(x, i, num_blocks=3)).sum())(jnp.asarray(logits), given_ids)
+        np.testing.assert_allclose(grad, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("ids", [np.repeat(np.arange(6), [3, 1, 2, 3, 2, 1]), np.arange(12) % 5])
+def test_target_windows_equal_the_whole_row(ids):
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(12, 12)) * 3, jnp.float32)
+    targets = np.arange(12)
+
+    def loss(z, i):
+        return target_block_log_softmax(z, targets, i) @ jnp.arange(1.0, 13.0)
+
+    found, expected = (jax.value_and_grad(loss)(z, i) for i in (ids, jnp.asarray(ids)))
+    np.testing.assert_allclose(
+        expected[0], reference(np.asarray(z), ids)[targets, targets] @ np.arange(1, 13), rtol=1e-5
+    )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
 
 
 def test_block_softmax_is_finite_for_extreme_logits_and_unused_blocks():

@@ -17,4 +17,5 @@ flags.FLAGS.mark_as_parsed()
 
 @pytest.fixture
 def key() -> jax.Array:
+    """A typed key."""
     return jax.random.key(0)

@@ -1,0 +1,163 @@
+"""Training the heads of a fusion study on fixed features, all seeds, folds and hyper-parameters side by side."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.fusion_data import FusionData, Rows
+from experiments.fusion_methods import Method
+from experiments.fusion_training import (
+    Predictions,
+    apply_in_chunks,
+    heads_output,
+    joined,
+    make_predictions,
+    method_parts,
+    optimizer_for,
+    run_name,
+)
+from jlabel.evaluation import balanced_accuracy, fit_temperature
+from jlabel.label_graph import PathPlan
+from jlabel.networks import Encoder
+from jlabel.training import fit_seeds
+
+__all__ = ["train_heads"]
+
+# Every method chooses from the same grid, by balanced accuracy on held-out fine rows.
+HEAD_RATES, HEAD_DECAYS = (3e-4, 1e-3, 3e-3), (1e-2, 1.0)
+
+
+def train_heads(
+    method: Method, datas: Sequence[FusionData], net: Encoder, plan: PathPlan, config: Any,
+    guesses: Sequence[np.ndarray | None], workdir: Path | None, mesh: Any,
+) -> list[Predictions]:  # fmt: skip
+    """Train heads on fixed features, all seeds side by side, with hyper-parameters chosen on held-out fine rows."""
+    mean = datas[0].train.inputs.mean(0)
+    scale = datas[0].train.inputs.std(0) + 1e-3
+
+    def columns(data: FusionData, guess: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        found = method_parts(method, data, plan, guess)
+        return {
+            name: (
+                ((rows.inputs[places] - mean) / scale).astype(np.float32),
+                target,
+                np.full(len(places), 1.0 / len(places)) if weights is None else weights,
+            )
+            for name, (rows, places, target, weights) in found.items()
+        }
+
+    shared = all(data is datas[0] for data in datas) and "pseudo" not in method.parts
+    per_seed = [columns(data, guess) for data, guess in zip(datas, guesses, strict=True)][: 1 if shared else None]
+    loss_fn = _head_loss(method)
+    chosen, temperature, score = _choose(
+        method, per_seed[0], datas[0], loss_fn, net, config, mean, scale, workdir, mesh
+    )
+    parts = {name: _joint([own[name] for own in per_seed], len(datas)) for name in per_seed[0]}
+    seeds = np.array(config.seeds)
+    keys = jax.vmap(jax.random.key)(seeds)
+    params = jax.jit(jax.vmap(lambda key: {"head": method.init(jax.random.fold_in(key, 1), net.dim)}))(keys)
+    hyper = {name: np.full(len(seeds), value, np.float32) for name, value in chosen.items()}
+    result = fit_seeds(
+        loss_fn, params, joined(method, parts, config.batch_size),
+        optimizer=_hyper_optimizer(config.steps, "reward_average" in params["head"]), hyper=hyper,
+        steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=max(1, config.steps // 20),
+        checkpoint_every=config.checkpoint_every, name=run_name(method),
+    )  # fmt: skip
+    predict = jax.jit(lambda params, features: heads_output(method, params["head"], features))
+    trained = jax.tree.map(np.asarray, result.params)
+    found = []
+    for r, data in enumerate(datas):
+        own: Any = jax.tree.map(lambda x: x[r], trained)  # noqa: B023  (used at once)
+        run = functools.partial(_run, predict, own, mean, scale)
+        coarse = run(data.coarse)["log_probs"] if data.coarse is not None and method.name == "FFN" else None
+        history = [{k: v[r] if isinstance(v, list) else v for k, v in line.items()} for line in result.history]
+        kept = {**own, "encoder": {}, "mean": mean, "scale": scale}
+        found.append(make_predictions(kept, history, run(data.test), temperature, coarse, chosen, score))
+    return found
+
+
+def _joint(
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of all seeds one below the other, with draw weights ``[R, N]`` that are zero on other seeds' rows."""
+    if len(parts) == 1:
+        inputs, target, weights = parts[0]
+        return inputs, target, np.tile(weights, (count, 1))
+    starts = np.cumsum([0] + [len(target) for _, target, _ in parts])
+    table = np.zeros((count, starts[-1]))
+    for r, (_, _, weights) in enumerate(parts):
+        table[r, starts[r] : starts[r + 1]] = weights
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), table
+
+
+def _run(predict: Any, params: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
+    return apply_in_chunks(lambda inputs: predict(params, (inputs - mean) / scale), rows.inputs)
+
+
+def _choose(
+    method: Method, parts: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], data: FusionData, loss_fn: Any,
+    net: Encoder, config: Any, mean: np.ndarray, scale: np.ndarray, workdir: Path | None, mesh: Any,
+) -> tuple[dict[str, float], float, float]:  # fmt: skip
+    """Learning rate and weight decay with the best balanced accuracy on rows held out of training, and a temperature.
+
+    Validation rows where the data has them, else folds of the fine training rows; every method gets the same grid.
+    """
+    rates = (config.learning_rate,) if config.learning_rate else HEAD_RATES
+    decays = (config.weight_decay,) if config.weight_decay is not None else HEAD_DECAYS
+    grid = [{"learning_rate": rate, "weight_decay": decay} for rate in rates for decay in decays]
+    folds = 1 if data.val is not None else config.folds
+    fine = data.train.fine
+    place = np.zeros(len(fine), int)
+    generator = np.random.default_rng(0)
+    for c in np.unique(fine):
+        members = generator.permutation(np.flatnonzero(fine == c))
+        place[members] = np.arange(len(members)) % folds
+    weights = np.tile(parts["fine"][2], (len(grid) * folds, 1))
+    for g in range(len(grid)):
+        for f in range(folds):
+            if data.val is None:
+                weights[g * folds + f, place == f] = 0
+    spread = {
+        name: (x, y, weights if name == "fine" else np.tile(w, (len(grid) * folds, 1)))
+        for name, (x, y, w) in parts.items()
+    }
+    keys = jax.random.split(jax.random.key(config.seeds[0]), len(grid) * folds)
+    params = jax.jit(jax.vmap(lambda key: {"head": method.init(key, net.dim)}))(keys)
+    hyper = {name: np.repeat([float(g[name]) for g in grid], folds).astype(np.float32) for name in grid[0]}
+    result = fit_seeds(
+        loss_fn, params, joined(method, spread, config.batch_size),
+        optimizer=_hyper_optimizer(config.steps, "reward_average" in params["head"]), hyper=hyper,
+        steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=config.steps,
+        name=f"{run_name(method)}-tuning",
+    )  # fmt: skip
+    held = data.val if data.val is not None else data.train
+    predict = jax.jit(jax.vmap(lambda params, x: heads_output(method, params["head"], x)["log_probs"], (0, None)))
+    all_probs = np.asarray(
+        predict(jax.tree.map(np.asarray, result.params), ((held.inputs - mean) / scale).astype(np.float32))
+    )
+    scores, kept = [], []
+    for g in range(len(grid)):
+        rows = all_probs[g * folds : (g + 1) * folds]
+        out = rows[0] if data.val is not None else rows[place, np.arange(len(held))]
+        nll = -out[np.arange(len(held)), held.fine].mean()
+        scores.append((balanced_accuracy(out.argmax(-1), held.fine), -float(nll)))
+        kept.append(out)
+    best = max(range(len(grid)), key=lambda g: scores[g])
+    return grid[best], fit_temperature(kept[best], held.fine), scores[best][0]
+
+
+@functools.cache
+def _head_loss(method: Method) -> Any:
+    def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
+        return method.loss(params["head"], {"features": batch["inputs"], "target": batch["target"]}, key)
+
+    return loss_fn
+
+
+@functools.cache
+def _hyper_optimizer(steps: int, averaged: bool) -> Any:
+    return lambda hyper: optimizer_for(hyper["learning_rate"], hyper["weight_decay"], steps, averaged=averaged)
