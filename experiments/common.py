@@ -74,6 +74,11 @@ def run_main(main: Callable[[], int | None], *, doc: str | None) -> None:
             return 2
         return user_errors(main)
 
+    # --help shows the flags of the binary's own file alone, and these are defined in the files it shares.
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("experiments."):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = doc
     app.run(guarded, flags_parser=parse)
 

@@ -4,7 +4,8 @@
         drawn flowers: 12 kinds, 20 fine pictures each, and 1,500 pictures with only their petal count
 
     python -m experiments.flower_fusion --data=parquet:flowers17_224.parquet --coarse_data=rest --fine_per_class=8 \\
-        --coarse_set=flowers17_families --graph=flowers --encoder=efficientnet_lite0 --seeds=0,1,2,3,4
+        --coarse_set=flowers17_families --graph=flowers --label_sets=flowers17,flowers17_families \\
+        --encoder=efficientnet_lite0 --seeds=0,1,2,3,4
         17 kinds: 8 pictures a kind keep their label, the rest only their botanical family
 """
 

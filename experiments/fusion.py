@@ -59,10 +59,12 @@ class FusionConfig:
     weight_decay: float | None = None
     encoder: str = "cnn"
     image_size: int | None = None
-    methods: tuple[str, ...] = tuple(m for m in METHODS if m != "graph fused, marginal")
+    methods: tuple[str, ...] = tuple(m for m in METHODS if m != "graph fused (marginal)")
     fine_per_class: int | None = None
     coarse_set: str | None = None
+    label_sets: tuple[str, ...] = ()
     hidden: int = 128
+    skip: bool = True
     head_hidden: int = 0
     objective: str = "paths"
     credit: str = "certain"
@@ -141,6 +143,9 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     )
     flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
     flags.DEFINE_integer("hidden", d["hidden"], "Width of the path decoder.")
+    flags.DEFINE_list("label_sets", [], "Label sets to use of a larger graph; by default all.")
+    flags.DEFINE_bool("skip", d["skip"], "Path decoder: add a linear score of the features to every node.")
+    flags.DEFINE_bool("tune", False, "End-to-end training: choose each method's learning rate on validation rows.")
     flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
     flags.DEFINE_enum(
         "objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal."
@@ -204,7 +209,12 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
     """
     start = time.monotonic()
     plan = load_plan(
-        config.graph, max_paths=config.max_paths, keep=config.graph_keep, seed=config.seeds[0], anchors=config.anchors
+        config.graph,
+        max_paths=config.max_paths,
+        keep=config.graph_keep,
+        seed=config.seeds[0],
+        anchors=config.anchors,
+        label_sets=config.label_sets,
     )
     datas, net = _load(config, plan)
     names = [m for m in config.methods if _possible(m, datas[0])]

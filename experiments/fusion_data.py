@@ -8,7 +8,7 @@ import numpy as np
 
 import jlabel.data
 from jlabel.data import DataError, Source
-from jlabel.label_graph import LabelGraph, PathPlan, build_graph, match_labels, plan_paths, trim_graph
+from jlabel.label_graph import LabelGraph, PathPlan, build_graph, match_labels, plan_paths, restrict_graph, trim_graph
 from jlabel.networks import Encoder, encoder
 
 __all__ = ["FusionData", "Rows", "load_fusion", "load_plan"]
@@ -55,7 +55,9 @@ class FusionData:
     coarse_set: str | None
 
 
-def load_plan(graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None) -> PathPlan:
+def load_plan(
+    graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None, label_sets: tuple[str, ...] = ()
+) -> PathPlan:
     """The plan of a graph by name or file, trimmed to a fraction of its attributes."""
     if graph == "drawn_pets" and anchors not in (None, 3):
         from jlabel.data.graphs import graph_from_table
@@ -69,6 +71,8 @@ def load_plan(graph: str, *, max_paths: int, keep: float, seed: int, anchors: in
         built = build_graph(jlabel.data.load_graph(graph))
     if not built.label_sets:
         raise DataError(f"graph {graph!r} has no label sets, so no data can be matched to it; add label_sets")
+    if label_sets:
+        built = restrict_graph(built, label_sets)
     if keep < 1:
         built = trim_graph(built, keep, key=jax.random.key(seed))
     return plan_paths(built, max_paths=max_paths, key=jax.random.key(seed))
@@ -104,8 +108,8 @@ def load_fusion(
 
     def rows(source: Source, label_set: str, places: np.ndarray, fine: bool) -> Rows:
         if (source.labels < 0).any():
-            row = int(np.argmax(source.labels < 0))
-            raise DataError(f"{source.spec}: row {source.column('name')[row]!r} has no label; remove it or label it")
+            name = str(source.column("name")[np.argmax(source.labels < 0)])
+            raise DataError(f"{source.spec}: row {name!r} has no label; remove it or label it")
         if encode is not None and source.kind == "image":
             inputs = jlabel.data.encode_features(source, encode, identity=net.identity, image_size=net.image_size)
             columns = dict(source.columns)

@@ -28,7 +28,7 @@ from jlabel.training import fit_seeds
 __all__ = ["train_heads"]
 
 # Every method chooses from the same grid, by balanced accuracy on held-out fine rows.
-HEAD_RATES, HEAD_DECAYS = (3e-4, 1e-3, 3e-3), (1e-2, 1.0)
+HEAD_RATES, HEAD_DECAYS = (3e-3, 1e-2), (1e-3, 1e-1)
 
 
 def train_heads(
@@ -37,7 +37,8 @@ def train_heads(
 ) -> list[Predictions]:  # fmt: skip
     """Train heads on fixed features, all seeds side by side, with hyper-parameters chosen on held-out fine rows."""
     mean = datas[0].train.inputs.mean(0)
-    scale = datas[0].train.inputs.std(0) + 1e-3
+    # One scale for all features: those that vary little say little, and should not be blown up.
+    scale = np.full_like(mean, datas[0].train.inputs.std(0).mean() + 1e-6)
 
     def columns(data: FusionData, guess: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         found = method_parts(method, data, plan, guess)
@@ -160,4 +161,6 @@ def _head_loss(method: Method) -> Any:
 
 @functools.cache
 def _hyper_optimizer(steps: int, averaged: bool) -> Any:
-    return lambda hyper: optimizer_for(hyper["learning_rate"], hyper["weight_decay"], steps, averaged=averaged)
+    return lambda hyper: optimizer_for(
+        hyper["learning_rate"], hyper["weight_decay"], steps, averaged=averaged, frozen=True
+    )

@@ -30,8 +30,8 @@ __all__ = ["METHODS", "Method", "build_method"]
 # Rows of a study's table, top down: name -> rows it trains on.
 METHODS = {
     "graph fused": ("fine", "coarse"),
-    "graph fused, credit all": ("fine", "coarse"),
-    "graph fused, marginal": ("fine", "coarse"),
+    "graph fused (credit all)": ("fine", "coarse"),
+    "graph fused (marginal)": ("fine", "coarse"),
     "graph fine-only": ("fine",),
     "FFN": ("fine",),
     "FFN + coarse marginal": ("fine", "coarse"),
@@ -82,7 +82,8 @@ class _Head(nn.Module):
     def __call__(self, features: jax.Array) -> jax.Array:
         if self.hidden:
             features = nn.relu(nn.Dense(self.hidden)(features))
-        return nn.Dense(self.outputs)(features)
+        # From zero a linear head never leaves what the training rows show.
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(features)
 
 
 def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
@@ -124,10 +125,12 @@ def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> 
 def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
     graph = plan.graph
     learned = config.gate == "learned"
-    module: Any = PathDecoder(graph.num_nodes, hidden=config.hidden, num_gates=len(graph.blocks) if learned else 0)
+    module: Any = PathDecoder(
+        graph.num_nodes, hidden=config.hidden, num_gates=len(graph.blocks) if learned else 0, skip=config.skip
+    )
     averaged = config.baseline == "moving_average"
-    credit: Any = "all" if name.endswith("credit all") else config.credit
-    objective: Any = "marginal" if name.endswith("marginal") else config.objective
+    credit: Any = "all" if name.endswith("(credit all)") else config.credit
+    objective: Any = "marginal" if name.endswith("(marginal)") else config.objective
 
     def init(key: jax.Array, dim: int) -> Any:
         params = module.init(key, jnp.zeros((1, dim)))

@@ -38,7 +38,7 @@ from jlabel.label_graph import PathPlan, graph_spec, labels_below, majority_labe
 
 __all__ = ["report_study", "score_rows"]
 
-OURS = ("graph fused", "graph fused, credit all", "graph fused, marginal", "graph fine-only")
+OURS = ("graph fused", "graph fused (credit all)", "graph fused (marginal)", "graph fine-only")
 REFERENCES = ("majority", "oracle")
 
 

@@ -63,16 +63,21 @@ class Predictions:
 
 
 def optimizer_for(
-    learning_rate: Any, weight_decay: Any, steps: int, *, averaged: bool = False
+    learning_rate: Any, weight_decay: Any, steps: int, *, averaged: bool = False, frozen: bool = False
 ) -> optax.GradientTransformation:
-    """AdamW with a warm-up and a cosine decay; a moving average of rewards, if any, under plain gradient descent."""
+    """AdamW with a warm-up and a cosine decay; a moving average of rewards, if any, under plain gradient descent.
+
+    On frozen features NovoGrad, which scales a layer as a whole, takes Adam's place: few rows in many dimensions leave
+    most directions unseen, and Adam's scaling of each weight by itself fills these with noise (37 breeds from 470 rows
+    of 1280 features: balanced accuracy of a linear head .79 with Adam, .87 as logistic regression).
+    """
     warm = max(1, steps // 20)
     scale = optax.join_schedules(
         [optax.linear_schedule(0.1, 1.0, warm), optax.cosine_decay_schedule(1.0, max(1, steps - warm))], [warm]
     )
     main = optax.chain(
         optax.clip_by_global_norm(5.0),
-        optax.scale_by_adam(),
+        optax.scale_by_novograd(b1=0.9, b2=0.99) if frozen else optax.scale_by_adam(),
         optax.add_decayed_weights(weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
         optax.scale_by_learning_rate(lambda step: learning_rate * scale(step)),
     )

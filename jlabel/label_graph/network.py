@@ -8,14 +8,19 @@ __all__ = ["PathDecoder"]
 
 
 class PathDecoder(nn.Module):
-    """``h_0 = W f(x)``, ``h_t = GRU(e(v_t), h_{t-1})``, ``z_t = U h_t``.
+    """``h_0 = W f(x)``, ``h_t = GRU(e(v_t), h_{t-1})``, ``z_t = U h_t`` (``+ A f(x)`` with ``skip``).
 
     Called with features (and no node) it stands at the root; called with a state and the node just entered it takes
     one recurrent step. The embedding and the unit's input weights enter only through their product, so that product
     is one learned table: a step is a row gathered from it and one product with the state.
 
+    With ``skip`` every node also has a linear score of the features, the same wherever on the path it is asked for:
+    with few rows a label, a linear score generalises where the recurrent unit alone does not. The score is computed
+    once, at the root, and travels in the state.
+
     Attributes:
       num_nodes: ``V`` of the graph. hidden: ``H``. num_gates: number of blocks for ``gate="learned"``, else 0.
+      skip: add the linear scores. The state is then ``[..., H + V + 1 + G]``, else ``[..., H]``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -32,10 +37,14 @@ class PathDecoder(nn.Module):
     num_nodes: int
     hidden: int = 512
     num_gates: int = 0
+    skip: bool = False
 
     def setup(self) -> None:
         """Declare the layers."""
-        self.start = nn.Dense(self.hidden)
+        # Small: what no training row shows of the features stays small too.
+        self.start = nn.Dense(self.hidden, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
+        if self.skip:
+            self.linear = nn.Dense(self.num_nodes + 1 + self.num_gates, kernel_init=nn.initializers.zeros)
         self.inputs = nn.Embed(self.num_nodes + 1, 3 * self.hidden, embedding_init=nn.initializers.normal(0.5))
         self.recurrent = nn.Dense(3 * self.hidden, kernel_init=nn.initializers.orthogonal())
         self.output = nn.Dense(self.num_nodes + 1 + self.num_gates)
@@ -46,15 +55,19 @@ class PathDecoder(nn.Module):
         """State ``[..., H]``, logits ``[..., V+1]`` and gate logits ``[..., G]`` (or None) after this step.
 
         Args:
-          inputs: features ``[..., D]`` at the root, else the state ``[..., H]``. node: int ``[...]``, the node entered.
+          inputs: features ``[..., D]`` at the root, else the state. node: int ``[...]``, the node entered.
         """
         if node is None:
             state = self.start(inputs)
             if self.is_initializing():
                 self.step(state, jnp.zeros(state.shape[:-1], jnp.int32))
+            scores = self.linear(inputs) if self.skip else None
         else:
-            state = self.step(inputs, node)
+            state = self.step(inputs[..., : self.hidden], node)
+            scores = inputs[..., self.hidden :] if self.skip else None
         out = self.output(state)
+        if scores is not None:
+            out, state = out + scores, jnp.concatenate([state, scores], axis=-1)
         gates = out[..., self.num_nodes + 1 :] if self.num_gates else None
         return state, out[..., : self.num_nodes + 1], gates
 

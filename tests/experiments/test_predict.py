@@ -55,7 +55,7 @@ def own_pictures(tmp_path):
     rng = np.random.default_rng(1)
     worlds.picture(rng, 0, size=40).save(folder / "big.png")
     worlds.picture(rng, 1).crop((0, 0, 16, 9)).convert("L").save(folder / "grey.jpg")
-    worlds.picture(rng, 2, size=300).save(folder / 'an "odd", <b>name</b>.png')
+    worlds.picture(rng, 2, size=300).save(folder / 'an "odd", <b>name.png')
     return folder
 
 
@@ -73,7 +73,7 @@ def test_rows_of_features(feature_study, tmp_path):
     rows = table(output)
     model = load_model(feature_study / "run")
     inputs = worlds.read_features(feature_study / "fine.csv", "test")
-    log_probs = np.asarray(model.method.log_probs(model.params["head"], model.features(inputs)), float)
+    log_probs = np.asarray(jax.jit(model.method.log_probs)(model.params["head"], model.features(inputs)), float)
     expected = np.exp(log_probs / model.temperature)
     expected /= expected.sum(1, keepdims=True)
     for row, probs in zip(rows, expected, strict=True):
@@ -137,14 +137,12 @@ def test_coarse_labels_are_scored_on_their_own_set(feature_study, tmp_path):
     assert done.accuracy == np.mean([row["best:species"] == t for row, t in zip(rows, truth, strict=True)])
 
 
-def test_foreign_labels_and_no_labels_are_not_scored(feature_study, tmp_path):
+def test_foreign_labels_are_not_scored(feature_study, tmp_path):
     rng = np.random.default_rng(2)
     np.savez(tmp_path / "in.npz", features=worlds.features(rng, np.arange(4)), kind=["newt", "toad", "frog", "newt"])
-    for option in ("?label=kind", "?label="):
-        spec = f"npz:{tmp_path / 'in.npz'}{option}"
-        done = predict(PredictConfig(str(feature_study / "run"), spec, str(tmp_path / "out.csv")))
-        assert done.rows == 4
-        assert (done.scored_set, done.scored_rows, done.accuracy) == (None, 0, None)
+    spec = f"npz:{tmp_path / 'in.npz'}?label=kind"
+    done = predict(PredictConfig(str(feature_study / "run"), spec, str(tmp_path / "out.csv")))
+    assert (done.rows, done.scored_set, done.scored_rows, done.accuracy) == (4, None, 0, None)
 
 
 def test_a_flat_head_sums_over_the_labels_below(feature_study, tmp_path, monkeypatch):
@@ -169,25 +167,15 @@ def test_own_unlabelled_pictures(picture_study, own_pictures, tmp_path):
     done = predict(PredictConfig(str(picture_study / "run"), f"folder:{own_pictures}", str(output), batch_size=2))
     assert (done.rows, done.accuracy, done.gallery) == (3, None, tmp_path / "out.html")
     rows = table(output)
-    assert [row["name"] for row in rows] == ['an "odd", <b>name</b>.png', "big.png", "grey.jpg"]
+    assert [row["name"] for row in rows] == ['an "odd", <b>name.png', "big.png", "grey.jpg"]
     page = (tmp_path / "out.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert sorted(max(size) for size in worlds.embedded_sizes(page)) == [16, 40, 128]
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
     assert "<script" not in page
     assert "<b>name" not in page  # a file's name is text
     for row in rows:
         assert f"<h2>{row['label']}</h2>" in page
         assert f"{row['label']} {float(row['probability']):.2f} · {row['path']}".replace(">", "&gt;") in page
-
-
-def test_thumbnails_are_small(picture_study, own_pictures, tmp_path):
-    page = tmp_path / "mine.html"
-    config = PredictConfig(
-        str(picture_study / "run"), f"folder:{own_pictures}", str(tmp_path / "out.csv"), gallery=str(page)
-    )
-    assert predict(config).gallery == page
-    assert not (tmp_path / "out.html").exists()
-    assert sorted(max(size) for size in worlds.embedded_sizes(page.read_text())) == [16, 40, 128]
 
 
 def test_labelled_pictures_are_scored_and_the_wrong_ones_marked(picture_study, tmp_path):

@@ -106,7 +106,7 @@ def feature_config(folder, **changes):
         "folds": 2,
         "learning_rate": 0.03,
         "weight_decay": 0.0,
-        "methods": ("graph fused", "FFN"),
+        "methods": ("graph fused",),
     }
     return FusionConfig(**{**settings, **changes})
 
@@ -114,7 +114,7 @@ def feature_config(folder, **changes):
 def picture_config(folder, **changes):
     """A study of the pictures in that folder: a few steps, so nothing is learnt."""
     places = {"data": f"folder:{folder / 'fine'}", "coarse_data": f"folder:{folder / 'coarse'}"}
-    settings = {"encoder": "cnn", "image_size": 16, "steps": 2, "batch_size": 4, "methods": ("graph fused",)}
+    settings = {"encoder": "cnn", "image_size": 16, "steps": 2, "batch_size": 4}
     return feature_config(folder, **{**places, **settings, **changes})
 
 
