@@ -270,11 +270,11 @@ def test_a_stopped_study_goes_on_where_it_was(world, monkeypatch):
 
 
 def test_a_workdir_of_other_settings_is_refused(feature_study, capsys):
-    config = feature_config(feature_study, steps=41)
+    config = feature_config(feature_study, steps=201)
     before = (feature_study / "run" / "config.json").read_bytes()
     line = refused(capsys, lambda: fusion.run(config, feature_study / "run") and 0)
     assert line == (
-        f"workdir {feature_study / 'run'} holds another config (steps: was 40, now 41); choose another workdir, or "
+        f"workdir {feature_study / 'run'} holds another config (steps: was 200, now 201); choose another workdir, or "
         "delete this one"
     )
     assert (feature_study / "run" / "config.json").read_bytes() == before

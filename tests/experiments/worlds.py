@@ -100,7 +100,7 @@ def feature_config(folder, **changes):
         "coarse_data": f"npz:{folder / 'coarse.npz'}",
         "graph": str(folder / "graph.json"),
         "seeds": (0,),
-        "steps": 40,
+        "steps": 200,
         "batch_size": 8,
         "hidden": 16,
         "folds": 2,
