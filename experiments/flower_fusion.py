@@ -7,6 +7,8 @@
         --coarse_set=flowers17_families --graph=flowers --label_sets=flowers17,flowers17_families \\
         --encoder=efficientnet_lite0 --seeds=0,1,2,3,4
         17 kinds: 8 pictures a kind keep their label, the rest only their botanical family
+
+Numbers to expect and run times: docs/results/label_graph.md.
 """
 
 from experiments import fusion
