@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from orbax.checkpoint import v1 as ocp
 from jlabel.training.checks import TrainingError, differences
 
 __all__ = ["Checkpoints"]
+
+_LOCK = threading.RLock()
 
 
 class Checkpoints:
@@ -27,7 +30,7 @@ class Checkpoints:
         self._folder = folder
         self._failed = False
         try:
-            with _quiet():
+            with _orbax():
                 self._manager = ocp.training.Checkpointer(
                     folder,
                     preservation_policy=ocp.training.preservation_policies.LatestN(keep),
@@ -42,7 +45,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Closes the threads; after a failed save Orbax would raise that failure again."""
-        with _quiet(), contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
+        with _orbax(), contextlib.suppress(Exception) if self._failed else contextlib.nullcontext():
             self._manager.close()
 
     def latest(self) -> int | None:
@@ -59,7 +62,7 @@ class Checkpoints:
         leaves = {name: leaf for name, leaf in _numbered(tree) if leaf.size}
         earlier = self.latest()
         try:
-            with _quiet():
+            with _orbax():
                 self._manager.save(step, leaves, custom_metadata={**meta, "leaves": _shapes(tree)})
         # Orbax and TensorStore report a full disk as several types.
         except Exception as error:
@@ -75,7 +78,7 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict[str, Any]:
         """Reads the JSON record of a state."""
-        with _quiet(), self._reading(step):
+        with _orbax(), self._reading(step):
             return dict(self._manager.metadata(step).custom_metadata)
 
     def restore(self, step: int, like: Any) -> Any:
@@ -91,7 +94,7 @@ class Checkpoints:
                 " another workdir or name"
             )
         named = _numbered(like)
-        with _quiet(), self._reading(step):
+        with _orbax(), self._reading(step):
             leaves = self._manager.load(step, {name: leaf for name, leaf in named if leaf.size})
         # Orbax stores no empty arrays; one empty array is like another.
         filled = [leaves[name] if leaf.size else leaf for name, leaf in named]
@@ -126,11 +129,13 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # Orbax logs whole tracebacks of an error that is raised as well; ours is one line.
-    logger = logging.getLogger("absl")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = disabled
+def _orbax() -> Iterator[None]:
+    # Two threads that save at once wait for each other's signals forever: one call at a time in a process.
+    with _LOCK:
+        # Orbax logs whole tracebacks of an error that is raised as well; ours is one line.
+        logger = logging.getLogger("absl")
+        disabled, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = disabled

@@ -2,6 +2,7 @@ import contextlib
 import json
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import grain
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jlabel.training import TrainingError, fit, fit_seeds, join_batches, make_mesh
+from jlabel.training import ArrayBatches, TrainingError, fit, fit_seeds, join_batches, make_mesh
 from jlabel.training.checkpoints import Checkpoints
 
 from .problems import (
@@ -297,3 +298,24 @@ def test_a_damaged_checkpoint_says_which_folder_to_delete(key, tmp_path):
     assert "\n" not in str(caught.value)
     shutil.rmtree(folder)
     assert_same_bits(straight.params, fit(linear_loss, linear_params(), batches(), steps=4, **options).params)
+
+
+def test_runs_in_threads_save_side_by_side(tmp_path):
+    data = ArrayBatches({"x": np.arange(8.0, dtype=np.float32)}, batch_size=4)
+
+    def loss_fn(params, batch, key):
+        return jnp.mean((params["w"] - batch["x"]) ** 2), {}
+
+    def train(seed):
+        return fit(
+            loss_fn, {"w": jnp.zeros(())}, data, optimizer=optax.sgd(0.1), steps=12, key=jax.random.key(seed),
+            workdir=tmp_path, name=f"run{seed}", checkpoint_every=2,
+        ).params["w"]  # fmt: skip
+
+    pool = ThreadPoolExecutor(3)
+    running = [pool.submit(train, seed) for seed in range(6)]
+    done, waiting = wait(running, timeout=120)
+    pool.shutdown(wait=not waiting, cancel_futures=True)
+    assert not waiting, "saves wait for each other"
+    assert all(np.isfinite(run.result()) for run in done)
+    assert all(float(train(seed)) == float(run.result()) for seed, run in enumerate(running))
