@@ -11,8 +11,8 @@
         your own pictures and graph
 
 The table holds the graph (fused, fine-only, and the published credit rule), FFN, FFN + coarse marginal, Label Set,
-pseudo labels, majority and the oracle: mean ± standard deviation and 95 % interval over seeds. Numbers to expect and run
-times: docs/results/label_graph.md.
+pseudo labels, majority and the oracle: mean ± standard deviation and 95 % interval over seeds. Numbers to expect and
+run times: docs/results/label_graph.md.
 """
 
 from experiments import fusion
