@@ -20,6 +20,11 @@ from experiments.common import run_main
 
 if __name__ == "__main__":
     fusion.define_flags(
-        experiment="pet_fusion", data="embedded:drawn_pets", coarse_data="embedded:drawn_species", graph="drawn_pets"
+        experiment="pet_fusion",
+        data="embedded:drawn_pets",
+        coarse_data="embedded:drawn_species",
+        graph="drawn_pets",
+        steps=160,
+        hidden=64,
     )
     run_main(lambda: fusion.main("pet_fusion"), doc=__doc__)
