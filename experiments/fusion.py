@@ -225,7 +225,7 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
     results: dict[str, list[Predictions]] = {}
     frozen = net.pretrained or net.image_size == 0
     for name in tqdm(names, desc="methods", disable=None, leave=False):
-        method = build_method(name, plan, datas[0].fine_set, config)
+        method = build_method(name, plan, datas[0].fine_set, config, frozen=frozen)
         guesses = [p.coarse_log_probs for p in results["FFN"]] if "FFN" in results else [None] * len(datas)
         if frozen:
             results[name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh)

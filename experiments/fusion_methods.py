@@ -63,13 +63,13 @@ class Method:
     decode: Callable[[Any, jax.Array], jax.Array] | None = None
 
 
-def build_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
-    """The method of that name on this graph, with the config's options."""
+def build_method(name: str, plan: PathPlan, fine_set: str, config: Any, *, frozen: bool = False) -> Method:
+    """The method of that name on this graph, with the config's options; ``frozen`` features start near zero."""
     if name.startswith("graph"):
-        return _graph_method(name, plan, fine_set, config)
+        return _graph_method(name, plan, fine_set, config, frozen)
     if name == "Label Set":
-        return _label_set_method(name, plan, fine_set, config)
-    return _softmax_method(name, plan, fine_set, config)
+        return _label_set_method(name, plan, fine_set, config, frozen)
+    return _softmax_method(name, plan, fine_set, config, frozen)
 
 
 class _Head(nn.Module):
@@ -77,17 +77,19 @@ class _Head(nn.Module):
 
     outputs: int
     hidden: int = 0
+    from_zero: bool = False
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         if self.hidden:
             features = nn.relu(nn.Dense(self.hidden)(features))
-        # From zero a linear head never leaves what the training rows show.
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(features)
+        # From zero, a head on frozen features never leaves what the training rows show.
+        init = nn.initializers.zeros if self.from_zero else nn.initializers.lecun_normal()
+        return nn.Dense(self.outputs, kernel_init=init)(features)
 
 
-def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
-    head: Any = _Head(len(plan.graph.label_set(fine_set).labels), config.head_hidden)
+def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
+    head: Any = _Head(len(plan.graph.label_set(fine_set).labels), config.head_hidden, frozen)
     below = labels_below(plan, fine_set)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -104,8 +106,8 @@ def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Me
     )
 
 
-def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
-    head: Any = _Head(plan.graph.num_nodes, config.head_hidden)
+def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
+    head: Any = _Head(plan.graph.num_nodes, config.head_hidden, frozen)
     positive, known = label_set_targets(plan)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -122,11 +124,15 @@ def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> 
     )
 
 
-def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any) -> Method:
+def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
     graph = plan.graph
     learned = config.gate == "learned"
     module: Any = PathDecoder(
-        graph.num_nodes, hidden=config.hidden, num_gates=len(graph.blocks) if learned else 0, skip=config.skip
+        graph.num_nodes,
+        hidden=config.hidden,
+        num_gates=len(graph.blocks) if learned else 0,
+        skip=config.skip,
+        start_scale=0.01 if frozen else 1.0,
     )
     averaged = config.baseline == "moving_average"
     credit: Any = "all" if name.endswith("(credit all)") else config.credit

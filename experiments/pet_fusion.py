@@ -24,7 +24,7 @@ if __name__ == "__main__":
         data="embedded:drawn_pets",
         coarse_data="embedded:drawn_species",
         graph="drawn_pets",
-        steps=160,
+        steps=220,
         hidden=64,
     )
     run_main(lambda: fusion.main("pet_fusion"), doc=__doc__)

@@ -20,6 +20,8 @@ class PathDecoder(nn.Module):
 
     Attributes:
       num_nodes: ``V`` of the graph. hidden: ``H``. num_gates: number of blocks for ``gate="learned"``, else 0.
+      start_scale: variance scale of W at the start; small (0.01) for frozen features of few rows, so that what no row
+        shows of them stays small.
       skip: add the linear scores. The state is then ``[..., H + V + 1 + G]``, else ``[..., H]``.
 
     Example:
@@ -38,11 +40,12 @@ class PathDecoder(nn.Module):
     hidden: int = 512
     num_gates: int = 0
     skip: bool = False
+    start_scale: float = 1.0
 
     def setup(self) -> None:
         """Declare the layers."""
-        # Small: what no training row shows of the features stays small too.
-        self.start = nn.Dense(self.hidden, kernel_init=nn.initializers.variance_scaling(0.01, "fan_in", "normal"))
+        init = nn.initializers.variance_scaling(self.start_scale, "fan_in", "truncated_normal")
+        self.start = nn.Dense(self.hidden, kernel_init=init)
         if self.skip:
             self.linear = nn.Dense(self.num_nodes + 1 + self.num_gates, kernel_init=nn.initializers.zeros)
         self.inputs = nn.Embed(self.num_nodes + 1, 3 * self.hidden, embedding_init=nn.initializers.normal(0.5))
