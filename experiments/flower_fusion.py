@@ -5,7 +5,8 @@
 
     python -m experiments.flower_fusion --data=parquet:flowers17_224.parquet --coarse_data=rest --fine_per_class=8 \\
         --coarse_set=flowers17_families --graph=flowers --label_sets=flowers17,flowers17_families \\
-        --encoder=efficientnet_lite0 --seeds=0,1,2,3,4
+        --encoder=efficientnet_lite0 --seeds=0,1,2,3,4 \\
+        --hidden=128 --steps=300
         17 kinds: 8 pictures a kind keep their label, the rest only their botanical family
 
 Numbers to expect and run times: docs/results/label_graph.md.

@@ -4,7 +4,8 @@
         drawn pets: 12 breeds, 20 fine pictures each, and 1,500 pictures with only cat or dog
 
     python -m experiments.pet_fusion --data=parquet:pets_224.parquet --coarse_data=parquet:dogs_vs_cats_128.parquet \\
-        --graph=pets --encoder=efficientnet_lite0 --seeds=0,1,2,3,4
+        --graph=pets --encoder=efficientnet_lite0 --seeds=0,1,2,3,4 \\
+        --hidden=128 --steps=300
         37 breeds and Dogs vs Cats, on frozen ImageNet features
 
     python -m experiments.pet_fusion --data=folder:breeds --coarse_data=folder:species --graph=mine.json
