@@ -69,7 +69,8 @@ def optimizer_for(
 
     On frozen features NovoGrad, which scales a layer as a whole, takes Adam's place: few rows in many dimensions leave
     most directions unseen, and Adam's scaling of each weight by itself fills these with noise (37 breeds from 470 rows
-    of 1280 features: balanced accuracy of a linear head .79 with Adam, .87 as logistic regression).
+    of 1280 features: balanced accuracy of a linear head .79 with Adam, .88 with
+    NovoGrad, a zero start and centred features).
     """
     warm = max(1, steps // 20)
     scale = optax.join_schedules(
