@@ -23,19 +23,14 @@ Decoder: 2 x 3 x B x H x (D + 3 H (T - 1) + V T) operations, all products of mat
 in an exponential, a copy, or a 1024 x 1024 product; "x floor" is our time over the larger.
 """
 
-import argparse
 import functools
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Timing, compare, markdown_table, pin_threads, ratio
+from benchmarks.timing import Timing, compare, markdown_table, pin_threads, ratio, run_benchmark
 
 Clock = Callable[[], float]
 
@@ -340,27 +335,12 @@ def measure(*, quick: bool, threads: int, repeats: int, clock: Clock) -> list[li
 
 def main() -> None:
     """Run every thread count in a process of its own and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="six small cases, one minute")
-    parser.add_argument("--repeats", type=int, default=7, help="timed rounds (default 7)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU seconds, for busy machines")
-    parser.add_argument("--threads", type=int, help="only this number of cores (default: one, then all)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.worker:
-        clock = time.process_time if args.clock == "cpu" else time.perf_counter
-        print(json.dumps(measure(quick=args.quick, threads=args.threads, repeats=args.repeats, clock=clock)))
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    keep = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-    tables: list[list[list[object]]] = [[], [], []]
-    for threads in [args.threads] if args.threads else sorted({1, cores}):
-        command = [sys.executable, "-m", "benchmarks.label_graph", "--worker", "--threads", str(threads)]
-        command += ["--repeats", str(args.repeats), "--clock", args.clock] + ["--quick"] * args.quick
-        out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env={**os.environ, **keep}).stdout
-        for table, rows in zip(tables, json.loads(out), strict=True):
-            table += rows
+    found = run_benchmark(
+        "benchmarks.label_graph", __doc__, measure, quick="six small cases, one minute", repeats=7,
+        environment={"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)},
+    )  # fmt: skip
     headers = (BLOCK_HEADERS, DECODER_HEADERS, POSTERIOR_HEADERS)
+    tables = [[row for tables in found for row in tables[i]] for i in range(len(headers))]
     print("\n\n".join(markdown_table(h, rows) for h, rows in zip(headers, tables, strict=True)))
 
 

@@ -14,16 +14,11 @@ PyTorch is timed in its default layout and in `channels_last`; the ratio is to t
 with frozen statistics: PyTorch keeps batch norm in inference mode, we have folded it into the convolutions.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.timing import compare, markdown_table, pin_threads, ratio
+from benchmarks.timing import compare, core_count, markdown_table, pin_threads, ratio, run_benchmark
 
 # network, norm, side in pixels, batch
 CASES = (
@@ -123,8 +118,9 @@ def _machine_speed(clock: Callable[[], float]) -> tuple[float, float]:
     return 2 * 1024**3 / times["matmul"].low, 2 * source.nbytes / times["copy"].low
 
 
-def measure(cases: Any, *, threads: int, repeats: int, clock: Callable[[], float]) -> list[list[object]]:
+def measure(*, quick: bool, threads: int, repeats: int, clock: Callable[[], float]) -> list[list[object]]:
     """Rows of the table for one thread count; the process must not have imported JAX or PyTorch before."""
+    cases = QUICK if quick else CASES + (BATCHES if threads == core_count() else ())
     pin_threads(threads)
     import numpy as np
     import torch
@@ -166,25 +162,8 @@ HEADERS = (
 
 def main() -> None:
     """Run every thread count in a process of its own and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two small cases, one minute")
-    parser.add_argument("--repeats", type=int, default=10, help="timed steps of each side (default 10)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU seconds, for busy machines")
-    parser.add_argument("--threads", type=int, help="only this number of cores (default: one, then all)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if args.worker:
-        cases = QUICK if args.quick else CASES + (BATCHES if args.threads == cores else ())
-        clock = time.process_time if args.clock == "cpu" else time.perf_counter
-        print(json.dumps(measure(cases, threads=args.threads, repeats=args.repeats, clock=clock)))
-        return
-    rows: list[list[object]] = []
-    for threads in [args.threads] if args.threads else sorted({1, cores}):
-        command = [sys.executable, "-m", "benchmarks.networks", "--worker", "--threads", str(threads)]
-        command += ["--repeats", str(args.repeats), "--clock", args.clock] + ["--quick"] * args.quick
-        rows += json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
-    print(markdown_table(HEADERS, rows))
+    found = run_benchmark("benchmarks.networks", __doc__, measure, quick="two small cases, one minute", repeats=10)
+    print(markdown_table(HEADERS, [row for rows in found for row in rows]))
 
 
 if __name__ == "__main__":

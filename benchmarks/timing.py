@@ -1,14 +1,17 @@
 """Fair timing: interleaved calls, medians with quartiles, a fixed number of cores."""
 
+import argparse
+import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Timing", "compare", "markdown_table", "pin_threads", "ratio"]
+__all__ = ["Timing", "compare", "core_count", "markdown_table", "pin_threads", "ratio", "run_benchmark"]
 
 
 class Timing(NamedTuple):
@@ -105,3 +108,49 @@ def pin_threads(n: int) -> list[int]:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
     return cores
+
+
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_benchmark(
+    module: str,
+    doc: str | None,
+    measure: Callable[..., Any],
+    *,
+    quick: str,
+    repeats: int,
+    environment: dict[str, str] | None = None,
+) -> list[Any]:
+    """Read the command line and measure each thread count in a process of its own, pinned to so many cores.
+
+    Args:
+      module: what `python -m` runs: the caller. doc: its help.
+      measure: (quick, threads, repeats, clock) -> rows that JSON can hold, called in the worker.
+      quick: what `--quick` leaves. repeats: default of `--repeats`. environment: more variables for the workers.
+
+    Returns:
+      What `measure` returned, for each thread count. In a worker the call prints it and exits.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"timed rounds (default {repeats})")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU seconds, for busy machines")
+    parser.add_argument("--threads", type=int, help="only this number of cores (default: one, then all)")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        clock = time.process_time if args.clock == "cpu" else time.perf_counter
+        print(json.dumps(measure(quick=args.quick, threads=args.threads, repeats=args.repeats, clock=clock)))
+        raise SystemExit
+    found = []
+    for threads in [args.threads] if args.threads else sorted({1, core_count()}):
+        command = [sys.executable, "-m", module, "--worker", "--threads", str(threads)]
+        command += ["--repeats", str(args.repeats), "--clock", args.clock] + ["--quick"] * args.quick
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, check=True, text=True, env={**os.environ, **(environment or {})}
+        )
+        found.append(json.loads(done.stdout))
+    return found

@@ -25,12 +25,13 @@ from jlabel import InputError
 from jlabel.evaluation import Row, format_table
 from jlabel.label_graph import PathPlan
 from jlabel.networks import ENCODERS, Encoder
-from jlabel.training import check_positive, initialize_distributed, make_mesh, open_workdir
+from jlabel.training import check_positive, check_workdir, initialize_distributed, make_mesh, open_workdir
 
 __all__ = ["FusionConfig", "define_flags", "main", "run"]
 
-# Between the rates that --tune picks, 3e-3 and 1e-2; the same for all methods, as one seed's pick is mostly noise.
-DEFAULT_RATE = 5e-3
+# What --tune picks for most methods on the drawn pictures.
+DEFAULT_RATE = 1e-2
+TUNE_SEEDS = 2  # seeds over whose validation rows --tune averages, as one seed's pick is mostly noise
 CHOICES = {
     "objective": ("paths", "marginal"),
     "credit": ("certain", "all"),
@@ -144,7 +145,9 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_integer("hidden", d["hidden"], "Width of the path decoder.")
     flags.DEFINE_list("label_sets", [], "Label sets to use of a larger graph; by default all.")
     flags.DEFINE_bool("skip", d["skip"], "Path decoder: add a linear score of the features to every node.")
-    flags.DEFINE_bool("tune", False, "End-to-end training: choose each method's learning rate on validation rows.")
+    flags.DEFINE_bool(
+        "tune", False, "End-to-end training: choose each method's learning rate on validation rows of two seeds."
+    )
     flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
     flags.DEFINE_enum(
         "objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal."
@@ -207,6 +210,7 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
       The rows of the table.
     """
     start = time.monotonic()
+    check_workdir(workdir, dataclasses.asdict(config))
     plan = load_plan(
         config.graph,
         max_paths=config.max_paths,
@@ -221,16 +225,10 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
         raise InputError(f"methods: {config.data} has no rows for {', '.join(config.methods)}; give --coarse_data")
     mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
     workdir = open_workdir(workdir, dataclasses.asdict(config))
-    names.sort(key=lambda m: m != "FFN")  # its guesses are the pseudo labels
-    results: dict[str, list[Predictions]] = {}
     frozen = net.pretrained or net.image_size == 0
-    for name in tqdm(names, desc="methods", disable=None, leave=False):
-        method = build_method(name, plan, datas[0].fine_set, config, frozen=frozen)
-        guesses = [p.coarse_log_probs for p in results["FFN"]] if "FFN" in results else [None] * len(datas)
-        if frozen:
-            results[name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh)
-        else:
-            results[name] = _each_seed(method, datas, net, plan, config, guesses, workdir, mesh)
+    methods = [build_method(name, plan, datas[0].fine_set, config, frozen=frozen) for name in names]
+    train = _train_heads if frozen else _train_end_to_end
+    results = train(methods, datas, net, plan, config, workdir, mesh)
     results = {name: results[name] for name in METHODS if name in results}
     rows = score_rows(results, datas, plan, config)
     if jax.process_index() == 0:
@@ -239,33 +237,73 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
     return rows
 
 
-def _each_seed(
-    method: Method, datas: list[FusionData], net: Encoder, plan: PathPlan, config: FusionConfig, guesses: Any,
-    workdir: Path, mesh: Any,
-) -> list[Predictions]:  # fmt: skip
-    """The seeds of a method, two at a time on a processor: a small network's step does not fill it."""
+def _train_heads(
+    methods: list[Method], datas: list[FusionData], net: Encoder, plan: PathPlan, config: FusionConfig, workdir: Path,
+    mesh: Any,
+) -> dict[str, list[Predictions]]:  # fmt: skip
+    """Every method on fixed features, all its seeds side by side."""
+    results: dict[str, list[Predictions]] = {}
+    # FFN first: its guesses are the pseudo labels.
+    for method in tqdm(sorted(methods, key=lambda m: m.name != "FFN"), desc="methods", disable=None, leave=False):
+        guesses = [p.coarse_log_probs for p in results["FFN"]] if "FFN" in results else [None] * len(datas)
+        results[method.name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh)
+    return results
 
-    def train(i: int, rate: float) -> Predictions:
-        return train_end_to_end(method, datas[i], net, plan, config, config.seeds[i], rate, guesses[i], workdir, mesh)
 
+def _train_end_to_end(
+    methods: list[Method], datas: list[FusionData], net: Encoder, plan: PathPlan, config: FusionConfig, workdir: Path,
+    mesh: Any,
+) -> dict[str, list[Predictions]]:  # fmt: skip
+    """Every method and seed with its encoder; with --tune each method takes the rate best for its first seeds.
+
+    On a processor two runs go at a time, as a small network's step does not fill two cores; all first seeds come
+    first, so that no two runs compile the same program.
+    """
+    rates = END_TO_END_RATES if config.tune else (config.learning_rate or DEFAULT_RATE,)
     workers = 2 if jax.default_backend() == "cpu" and mesh is None and jax.process_count() == 1 else 1
+    bar = tqdm(desc="runs", total=0, disable=None, leave=False)
+    results: dict[str, list[Predictions]] = {}
 
-    def train_all(rate: float) -> list[Predictions]:
-        first = train(0, rate)  # compiles; the others reuse it
+    def train(jobs: list[tuple[Method, float, int]]) -> list[Predictions]:
+        def one(job: tuple[Method, float, int]) -> Predictions:
+            method, rate, i = job
+            guess = results["FFN"][i].coarse_log_probs if "pseudo" in method.parts else None
+            found = train_end_to_end(
+                method, datas[i], net, plan, config, config.seeds[i], rate, guess, workdir, mesh
+            )  # fmt: skip
+            bar.update()
+            return found
+
+        bar.total += len(jobs)
         with ThreadPoolExecutor(workers) as pool:
-            return [first, *pool.map(lambda i: train(i, rate), range(1, len(datas)))]
+            try:
+                return list(pool.map(one, jobs))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
-    if not config.tune:
-        return train_all(config.learning_rate or DEFAULT_RATE)
-    found = [train_all(rate) for rate in END_TO_END_RATES]
-    return max(found, key=lambda runs: sum(run.val_score for run in runs))
+    # Pseudo labels wait for the guesses of FFN.
+    for group in ([m for m in methods if "pseudo" not in m.parts], [m for m in methods if "pseudo" in m.parts]):
+        first = range(TUNE_SEEDS if config.tune else len(datas))[: len(datas)]
+        tried = train([(method, rate, i) for rate in rates for i in first for method in group])
+        later = []
+        for place, method in enumerate(group):
+            runs = [tried[place :: len(group)][r * len(first) : (r + 1) * len(first)] for r in range(len(rates))]
+            best = max(range(len(rates)), key=lambda r: sum(run.val_score for run in runs[r]))  # noqa: B023
+            results[method.name] = runs[best]
+            later.append((method, rates[best]))
+        rest = train([(method, rate, i) for i in range(len(first), len(datas)) for method, rate in later])
+        for place, method in enumerate(group):
+            results[method.name] += rest[place :: len(group)]
+    bar.close()
+    return results
 
 
 def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encoder]:
     """The data of each seed: drawn anew for embedded data, the same rows otherwise (but for --coarse_data=rest)."""
     drawn = config.data.startswith("embedded:drawn")
-    found = []
-    for seed in config.seeds if drawn or config.coarse_data == "rest" else config.seeds[:1]:
+
+    def load(seed: int) -> tuple[FusionData, Encoder]:
         data, coarse = config.data, config.coarse_data
         if drawn:
             data = _with_options(data, seed=seed, **({"anchors": config.anchors} if "drawn_pets" in data else {}))
@@ -273,12 +311,18 @@ def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encod
                 coarse = _with_options(
                     coarse, seed=seed, **({"anchors": config.anchors} if "species" in coarse else {})
                 )
-        loaded, net = load_fusion(
+        return load_fusion(
             data=data, coarse_data=coarse, plan=plan, encoder_name=config.encoder, image_size=config.image_size,
             seed=seed, fine_per_class=config.fine_per_class, coarse_set=config.coarse_set,
             skip_broken=config.skip_broken,
         )  # fmt: skip
-        found.append(loaded)
+
+    loaded = [load(config.seeds[0])]  # the first compiles the drawing
+    if drawn or config.coarse_data == "rest":
+        with ThreadPoolExecutor(2) as pool:
+            loaded += pool.map(load, config.seeds[1:])
+    found = [data for data, _ in loaded]
+    net = loaded[0][1]
     _list_skipped(found[0])
     return found * (len(config.seeds) if len(found) == 1 else 1), net
 

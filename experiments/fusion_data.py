@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import jlabel.data
-from jlabel.data import DataError, Source
+from jlabel.data import DataError, Source, SplitError
 from jlabel.label_graph import LabelGraph, PathPlan, build_graph, match_labels, plan_paths, restrict_graph, trim_graph
 from jlabel.networks import Encoder, encoder
 
@@ -146,9 +146,7 @@ def _open_splits(spec: str, skip_broken: bool) -> tuple[Source, Source | None, S
     def optional(split: str) -> Source | None:
         try:
             return jlabel.data.open(spec, split, skip_broken=skip_broken)
-        except DataError as error:
-            if f"no split {split!r}" not in str(error):
-                raise
+        except SplitError:
             return None
 
     train, val, test = jlabel.data.open(spec, "train", skip_broken=skip_broken), optional("val"), optional("test")

@@ -13,7 +13,7 @@ from experiments.fusion_methods import Method
 from experiments.fusion_training import (
     Predictions,
     apply_in_chunks,
-    heads_output,
+    head_init,
     joined,
     make_predictions,
     method_parts,
@@ -44,23 +44,27 @@ def train_heads(
         found = method_parts(method, data, plan, guess)
         return {
             name: (
-                ((rows.inputs[places] - mean) / scale).astype(np.float32),
+                ((rows.inputs - mean) / scale).astype(np.float32),
                 target,
-                np.full(len(places), 1.0 / len(places)) if weights is None else weights,
+                weights,
             )
-            for name, (rows, places, target, weights) in found.items()
+            for name, (rows, target, weights) in found.items()
         }
 
     shared = all(data is datas[0] for data in datas) and "pseudo" not in method.parts
     per_seed = [columns(data, guess) for data, guess in zip(datas, guesses, strict=True)][: 1 if shared else None]
-    loss_fn = _head_loss(method)
+    loss_fn = _head_loss(method.loss)
     chosen, temperature, score = _choose(
         method, per_seed[0], datas[0], loss_fn, net, config, mean, scale, workdir, mesh
     )
-    parts = {name: _joint([own[name] for own in per_seed], len(datas)) for name in per_seed[0]}
+    parts = {
+        name: _joint([own[name] for own in per_seed], len(datas))
+        for name in per_seed[0]
+        if all(name in own for own in per_seed)
+    }
     seeds = np.array(config.seeds)
     keys = jax.vmap(jax.random.key)(seeds)
-    params = jax.jit(jax.vmap(lambda key: {"head": method.init(jax.random.fold_in(key, 1), net.dim)}))(keys)
+    params = {"head": head_init(method.init, net.dim)(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))}
     hyper = {name: np.full(len(seeds), value, np.float32) for name, value in chosen.items()}
     result = fit_seeds(
         loss_fn, params, joined(method, parts, config.batch_size),
@@ -68,7 +72,7 @@ def train_heads(
         steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=max(1, config.steps // 20),
         checkpoint_every=config.checkpoint_every, name=run_name(method),
     )  # fmt: skip
-    predict = jax.jit(lambda params, features: heads_output(method, params["head"], features))
+    predict = _head_outputs(method.outputs)
     trained = jax.tree.map(np.asarray, result.params)
     found = []
     for r, data in enumerate(datas):
@@ -127,7 +131,7 @@ def _choose(
         for name, (x, y, w) in parts.items()
     }
     keys = jax.random.split(jax.random.key(config.seeds[0]), len(grid) * folds)
-    params = jax.jit(jax.vmap(lambda key: {"head": method.init(key, net.dim)}))(keys)
+    params = {"head": head_init(method.init, net.dim)(keys)}
     hyper = {name: np.repeat([float(g[name]) for g in grid], folds).astype(np.float32) for name in grid[0]}
     result = fit_seeds(
         loss_fn, params, joined(method, spread, config.batch_size),
@@ -136,7 +140,7 @@ def _choose(
         name=f"{run_name(method)}-tuning",
     )  # fmt: skip
     held = data.val if data.val is not None else data.train
-    predict = jax.jit(jax.vmap(lambda params, x: heads_output(method, params["head"], x)["log_probs"], (0, None)))
+    predict = _grid_log_probs(method.log_probs)
     all_probs = np.asarray(
         predict(jax.tree.map(np.asarray, result.params), ((held.inputs - mean) / scale).astype(np.float32))
     )
@@ -151,12 +155,22 @@ def _choose(
     return grid[best], fit_temperature(kept[best], held.fine), scores[best][0]
 
 
-@functools.cache
-def _head_loss(method: Method) -> Any:
+@functools.lru_cache(maxsize=16)
+def _head_loss(head_loss: Any) -> Any:
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
-        return method.loss(params["head"], {"features": batch["inputs"], "target": batch["target"]}, key)
+        return head_loss(params["head"], {"features": batch["inputs"], "target": batch["target"]}, key)
 
     return loss_fn
+
+
+@functools.lru_cache(maxsize=16)
+def _head_outputs(outputs: Any) -> Any:
+    return jax.jit(lambda params, features: outputs(params["head"], features))
+
+
+@functools.lru_cache(maxsize=16)
+def _grid_log_probs(log_probs: Any) -> Any:
+    return jax.jit(jax.vmap(lambda params, features: log_probs(params["head"], features), (0, None)))
 
 
 @functools.cache

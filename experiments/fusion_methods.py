@@ -43,15 +43,16 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table.
+    """One row of the table. Methods that compute the same share their functions, so these compile once.
 
     Attributes:
       name: its name. parts: the rows it trains on, of ``fine``, ``coarse``, ``pseudo`` and ``oracle``.
       init: (key, D) -> parameters of the head.
       loss: (parameters, batch with ``features`` and ``target``, key) -> (scalar, metrics).
       log_probs: (parameters, features) -> ``[B, F]``, normalised over the fine labels.
-      nodes: (parameters, features) -> ``[B, V]`` log-probabilities of passing each node, or None for a flat head.
-      decode: (parameters, features) -> fine class of the decoded path ``[B]``, or None.
+      outputs: (parameters, features) -> ``log_probs``, ``decoded`` (fine class of the decoded path, or the likeliest
+        one) ``[B]`` and, for a graph, ``nodes`` ``[B, V]`` (log-probabilities of passing each node).
+      apply_fn: the path decoder of a graph, or None for a flat head.
     """
 
     name: str
@@ -59,17 +60,32 @@ class Method:
     init: Callable[[jax.Array, int], Any]
     loss: Callable[[Any, dict[str, jax.Array], jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
     log_probs: Callable[[Any, jax.Array], jax.Array]
-    nodes: Callable[[Any, jax.Array], jax.Array] | None = None
-    decode: Callable[[Any, jax.Array], jax.Array] | None = None
+    outputs: Callable[[Any, jax.Array], dict[str, jax.Array]]
+    apply_fn: Any = None
 
 
 def build_method(name: str, plan: PathPlan, fine_set: str, config: Any, *, frozen: bool = False) -> Method:
     """The method of that name on this graph, with the config's options; ``frozen`` features start near zero."""
-    if name.startswith("graph"):
-        return _graph_method(name, plan, fine_set, config, frozen)
-    if name == "Label Set":
-        return _label_set_method(name, plan, fine_set, config, frozen)
-    return _softmax_method(name, plan, fine_set, config, frozen)
+    if not name.startswith("graph"):
+        build = _label_set_functions if name == "Label Set" else _softmax_functions
+        return Method(name, METHODS[name], *build(plan, fine_set, config.head_hidden, frozen))
+    averaged, learned = config.baseline == "moving_average", config.gate == "learned"
+    module: Any = PathDecoder(
+        plan.graph.num_nodes,
+        hidden=config.hidden,
+        num_gates=len(plan.graph.blocks) if learned else 0,
+        skip=config.skip,
+        start_scale=0.01 if frozen else 1.0,
+    )
+    init, log_probs, outputs = _path_functions(plan, fine_set, module, config.gate, config.decode, averaged)
+    loss = _path_loss(
+        plan, module,
+        objective="marginal" if name.endswith("(marginal)") else config.objective,
+        credit="all" if name.endswith("(credit all)") else config.credit,
+        gate=config.gate, competition=config.competition, pool=config.pool, samples=config.samples,
+        baseline=config.baseline, teacher_forcing=config.teacher_forcing, alpha=config.alpha, beta=config.beta,
+    )  # fmt: skip
+    return Method(name, METHODS[name], init, loss, log_probs, outputs, module.apply)
 
 
 class _Head(nn.Module):
@@ -88,8 +104,19 @@ class _Head(nn.Module):
         return nn.Dense(self.outputs, kernel_init=init)(features)
 
 
-def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
-    head: Any = _Head(len(plan.graph.label_set(fine_set).labels), config.head_hidden, frozen)
+def _flat_functions(head: Any, loss: Any, log_probs: Any) -> tuple[Any, Any, Any, Any]:
+    """Init, loss, log_probs and outputs of a flat head."""
+
+    def outputs(params: Any, features: jax.Array) -> dict[str, jax.Array]:
+        found = log_probs(params, features)
+        return {"log_probs": found, "decoded": found.argmax(-1)}
+
+    return lambda key, dim: head.init(key, jnp.zeros((1, dim))), loss, log_probs, outputs
+
+
+@functools.lru_cache(maxsize=16)
+def _softmax_functions(plan: PathPlan, fine_set: str, hidden: int, frozen: bool) -> tuple[Any, Any, Any, Any]:
+    head: Any = _Head(len(plan.graph.label_set(fine_set).labels), hidden, frozen)
     below = labels_below(plan, fine_set)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -97,17 +124,14 @@ def _softmax_method(name: str, plan: PathPlan, fine_set: str, config: Any, froze
         logits = head.apply(params, batch["features"])
         return marginal_softmax_loss(logits, batch["target"], below, weight=batch.get("weight")), {}
 
-    return Method(
-        name=name,
-        parts=METHODS[name],
-        init=lambda key, dim: head.init(key, jnp.zeros((1, dim))),
-        loss=loss,
-        log_probs=lambda params, features: jax.nn.log_softmax(head.apply(params, features), axis=-1),
+    return _flat_functions(
+        head, loss, lambda params, features: jax.nn.log_softmax(head.apply(params, features), axis=-1)
     )
 
 
-def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
-    head: Any = _Head(plan.graph.num_nodes, config.head_hidden, frozen)
+@functools.lru_cache(maxsize=16)
+def _label_set_functions(plan: PathPlan, fine_set: str, hidden: int, frozen: bool) -> tuple[Any, Any, Any, Any]:
+    head: Any = _Head(plan.graph.num_nodes, hidden, frozen)
     positive, known = label_set_targets(plan)
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -115,61 +139,43 @@ def _label_set_method(name: str, plan: PathPlan, fine_set: str, config: Any, fro
         logits = head.apply(params, batch["features"])
         return label_set_loss(logits, batch["target"], positive, known, weight=batch.get("weight")), {}
 
-    return Method(
-        name=name,
-        parts=METHODS[name],
-        init=lambda key, dim: head.init(key, jnp.zeros((1, dim))),
-        loss=loss,
-        log_probs=lambda params, features: label_set_scores(head.apply(params, features), plan, fine_set),
+    return _flat_functions(
+        head, loss, lambda params, features: label_set_scores(head.apply(params, features), plan, fine_set)
     )
 
 
-def _graph_method(name: str, plan: PathPlan, fine_set: str, config: Any, frozen: bool) -> Method:
-    graph = plan.graph
-    learned = config.gate == "learned"
-    module: Any = PathDecoder(
-        graph.num_nodes,
-        hidden=config.hidden,
-        num_gates=len(graph.blocks) if learned else 0,
-        skip=config.skip,
-        start_scale=0.01 if frozen else 1.0,
-    )
-    averaged = config.baseline == "moving_average"
-    credit: Any = "all" if name.endswith("(credit all)") else config.credit
-    objective: Any = "marginal" if name.endswith("(marginal)") else config.objective
+@functools.lru_cache(maxsize=16)
+def _path_loss(plan: PathPlan, module: Any, **options: Any) -> Any:
+    return functools.partial(label_graph_loss, apply_fn=module.apply, plan=plan, **options)
+
+
+@functools.lru_cache(maxsize=16)
+def _path_functions(
+    plan: PathPlan, fine_set: str, module: Any, gate: Any, decode: str, averaged: bool
+) -> tuple[Any, Any, Any]:
+    """Init, log_probs and outputs of a path decoder."""
+    graph, apply_fn = plan.graph, module.apply
 
     def init(key: jax.Array, dim: int) -> Any:
         params = module.init(key, jnp.zeros((1, dim)))
         return {"decoder": params, "reward_average": jnp.zeros(())} if averaged else params
 
-    def decoder(params: Any) -> Any:
-        return params["decoder"] if averaged else params
-
-    loss: Any = functools.partial(
-        label_graph_loss, apply_fn=module.apply, plan=plan, objective=objective, credit=credit, gate=config.gate,
-        competition=config.competition, pool=config.pool, samples=config.samples, baseline=config.baseline,
-        teacher_forcing=config.teacher_forcing, alpha=config.alpha, beta=config.beta,
-    )  # fmt: skip
-
     def log_probs(params: Any, features: jax.Array) -> jax.Array:
-        found = label_log_probs(module.apply, decoder(params), features, plan, fine_set, gate=config.gate)
-        return jax.nn.log_softmax(found, axis=-1)
+        decoder = params["decoder"] if averaged else params
+        return jax.nn.log_softmax(label_log_probs(apply_fn, decoder, features, plan, fine_set, gate=gate), axis=-1)
 
-    def decode(params: Any, features: jax.Array) -> jax.Array:
-        if config.decode == "posterior":
-            return log_probs(params, features).argmax(-1)
-        if config.decode == "greedy":
-            nodes, mask = greedy_decode(module.apply, decoder(params), features, graph, gate=config.gate)
-            return decoded_labels(graph, nodes, mask, fine_set)
-        nodes, mask, _ = beam_decode(module.apply, decoder(params), features, graph, gate=config.gate)
-        return decoded_labels(graph, nodes[:, 0], mask[:, 0], fine_set)
+    def outputs(params: Any, features: jax.Array) -> dict[str, jax.Array]:
+        decoder = params["decoder"] if averaged else params
+        found = log_probs(params, features)
+        if decode == "posterior":
+            decoded = found.argmax(-1)
+        elif decode == "greedy":
+            nodes, mask = greedy_decode(apply_fn, decoder, features, graph, gate=gate)
+            decoded = decoded_labels(graph, nodes, mask, fine_set)
+        else:
+            nodes, mask, _ = beam_decode(apply_fn, decoder, features, graph, gate=gate)
+            decoded = decoded_labels(graph, nodes[:, 0], mask[:, 0], fine_set)
+        passed = node_log_probs(apply_fn, decoder, features, plan, gate=gate)
+        return {"log_probs": found, "decoded": decoded, "nodes": passed}
 
-    return Method(
-        name=name,
-        parts=METHODS[name],
-        init=init,
-        loss=loss,
-        log_probs=log_probs,
-        nodes=lambda params, features: node_log_probs(module.apply, decoder(params), features, plan, gate=config.gate),
-        decode=decode,
-    )
+    return init, log_probs, outputs

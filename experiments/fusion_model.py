@@ -72,13 +72,12 @@ class FusionModel:
         log_probs = self.method.log_probs(self.params["head"], features) / self.temperature
         out = {f"probs/{self.fine_set}": jax.nn.softmax(log_probs, axis=-1)}
         others = [label_set.name for label_set in self.plan.graph.label_sets if label_set.name != self.fine_set]
-        if self.method.nodes is None:
+        if self.method.apply_fn is None:
             below = labels_below(self.plan, self.fine_set).astype(np.float32)
             for name in others:
                 out[f"probs/{name}"] = out[f"probs/{self.fine_set}"] @ below[self.plan.label_slice(name)].T
             return out
-        # The path decoder is the model of its own apply function; the method keeps it in a closure.
-        apply_fn, gate = self.method.loss.keywords["apply_fn"], self.config.gate  # type: ignore[attr-defined]
+        apply_fn, gate = self.method.apply_fn, self.config.gate
         for name in others:
             found = label_log_probs(apply_fn, self.head(), features, self.plan, name, gate=gate)
             out[f"probs/{name}"] = jnp.exp(found)

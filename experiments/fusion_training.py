@@ -22,7 +22,7 @@ from jlabel.training import ArrayBatches, fit, join_batches
 __all__ = [
     "Predictions",
     "apply_in_chunks",
-    "heads_output",
+    "head_init",
     "joined",
     "make_predictions",
     "method_parts",
@@ -33,7 +33,7 @@ __all__ = [
 
 CHUNK = 256
 # What --tune tries for every method, on validation rows.
-END_TO_END_RATES, END_TO_END_DECAY = (1e-3, 3e-3, 1e-2), 1e-2
+END_TO_END_RATES, END_TO_END_DECAY = (3e-3, 1e-2, 3e-2), 1e-2
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,17 @@ def class_weights(target: np.ndarray) -> np.ndarray:
 
 
 def joined(
-    method: Method, parts: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], batch_size: int,
+    method: Method, parts: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], batch_size: int,
     transform: Callable[..., Any] | None = None,
 ) -> Any:  # fmt: skip
     """Batches of a method: ``batch_size`` rows of each of its parts (inputs, targets, draw weights)."""
     batches = [
         ArrayBatches(
             {"inputs": inputs, "target": target},
-            batch_size=batch_size if weights is not None else min(batch_size, len(target)),
+            batch_size=batch_size,
             weights=weights, transform=transform,
         )
-        for inputs, target, weights in (parts[name] for name in method.parts)
+        for inputs, target, weights in (parts[name] for name in method.parts if name in parts)
     ]  # fmt: skip
     return batches[0] if len(batches) == 1 else join_batches(*batches)
 
@@ -125,31 +125,30 @@ def apply_in_chunks(function: Callable[[Any], Any], inputs: np.ndarray) -> Any:
     return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
 
 
-@functools.cache
-def _end_to_end_functions(method: Method, net: Encoder, augmented: bool) -> tuple[Any, Any, Any]:
-    """Loss, transform and prediction of a method on an encoder; cached so that all seeds compile once."""
+@functools.lru_cache(maxsize=16)
+def _end_to_end_loss(head_loss: Any, net: Encoder) -> Any:
+    """The loss of a head on an encoder; cached so that seeds, and methods of one loss, compile once."""
 
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
         features = net.apply(params["encoder"], batch["inputs"])
-        return method.loss(params["head"], {"features": features, "target": batch["target"]}, key)
+        return head_loss(params["head"], {"features": features, "target": batch["target"]}, key)
 
-    def transform(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-        return {**batch, "inputs": jlabel.data.augment(batch["inputs"], key)}
-
-    def predict(params: Any, inputs: jax.Array) -> dict[str, jax.Array]:
-        features = net.apply(params["encoder"], inputs)
-        return heads_output(method, params["head"], features)
-
-    return loss_fn, transform if augmented else None, jax.jit(predict)
+    return loss_fn
 
 
-def heads_output(method: Method, head: Any, features: jax.Array) -> dict[str, jax.Array]:
-    """Log-probabilities, decoded labels and node probabilities of a head."""
-    out = {"log_probs": method.log_probs(head, features)}
-    out["decoded"] = out["log_probs"].argmax(-1) if method.decode is None else method.decode(head, features)
-    if method.nodes is not None:
-        out["nodes"] = method.nodes(head, features)
-    return out
+@functools.lru_cache(maxsize=16)
+def head_init(init: Any, dim: int) -> Any:
+    """A head's parameters from a key, or from one key for each seed, compiled once."""
+    return jax.jit(lambda key: init(key, dim) if key.ndim == 0 else jax.vmap(lambda one: init(one, dim))(key))
+
+
+@functools.lru_cache(maxsize=16)
+def _end_to_end_predict(outputs: Any, net: Encoder) -> Any:
+    return jax.jit(lambda params, inputs: outputs(params["head"], net.apply(params["encoder"], inputs)))
+
+
+def _augmented(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    return {**batch, "inputs": jlabel.data.augment(batch["inputs"], key)}
 
 
 def train_end_to_end(
@@ -160,17 +159,17 @@ def train_end_to_end(
 
     ``guesses`` are the FFN's log-probabilities of the coarse rows, for pseudo labels.
     """
-    loss_fn, transform, predict = _end_to_end_functions(method, net, config.augment)
+    loss_fn, predict = _end_to_end_loss(method.loss, net), _end_to_end_predict(method.outputs, net)
     parts = {
-        name: (rows.inputs[places], target, weights)
-        for name, (rows, places, target, weights) in method_parts(method, data, plan, guesses).items()
+        name: (rows.inputs, target, weights)
+        for name, (rows, target, weights) in method_parts(method, data, plan, guesses).items()
     }
     encoder_key, head_key, fit_key = jax.random.split(jax.random.key(seed), 3)
-    params = {"encoder": net.init(encoder_key), "head": jax.jit(lambda k: method.init(k, net.dim))(head_key)}
+    params = {"encoder": net.init(encoder_key), "head": head_init(method.init, net.dim)(head_key)}
     averaged = "reward_average" in params["head"]
     decay = config.weight_decay if config.weight_decay is not None else END_TO_END_DECAY
     result = fit(
-        loss_fn, params, joined(method, parts, config.batch_size, transform),
+        loss_fn, params, joined(method, parts, config.batch_size, _augmented if config.augment else None),
         optimizer=_optimizer(rate, decay, config.steps, averaged), steps=config.steps, key=fit_key, mesh=mesh,
         workdir=workdir, log_every=max(1, config.steps // 20), checkpoint_every=config.checkpoint_every,
         name=f"{run_name(method)}-{seed}-{rate:g}",
@@ -198,12 +197,10 @@ def run_name(method: Method) -> str:
 
 def method_parts(
     method: Method, data: FusionData, plan: PathPlan, guesses: np.ndarray | None
-) -> dict[str, tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Rows, places, targets and draw weights of each of a method's parts."""
-    everything = np.arange(len(data.train))
-    parts: dict[str, tuple[Rows, np.ndarray, np.ndarray, np.ndarray | None]] = {
-        "fine": (data.train, everything, data.train.target, class_weights(data.train.target))
-    }
+) -> dict[str, tuple[Rows, np.ndarray, np.ndarray]]:
+    """Rows, targets and draw weights of each of a method's parts; rows it cannot use have weight 0."""
+    fine = data.train.target
+    parts: dict[str, tuple[Rows, np.ndarray, np.ndarray]] = {"fine": (data.train, fine, class_weights(fine))}
     for name in method.parts[1:]:
         assert data.coarse is not None
         first = plan.offsets[data.fine_set]
@@ -214,9 +211,9 @@ def method_parts(
             target = np.where(data.coarse.fine >= 0, data.coarse.fine + first, -1).astype(np.int32)
         else:
             target = data.coarse.target
-        places = np.flatnonzero(target >= 0)
-        if len(places):
-            parts[name] = (data.coarse, places, target[places], None)
+        usable = target >= 0
+        if usable.any():
+            parts[name] = (data.coarse, target, usable / usable.sum())
     return parts
 
 

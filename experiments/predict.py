@@ -110,7 +110,7 @@ def columns(model: FusionModel, beam: int) -> list[str]:
     every label set ``best:SET`` and the probabilities ``SET:LABEL``.
     """
     header = ["name", "label", "probability"]
-    if model.method.nodes is not None:
+    if model.method.apply_fn is not None:
         header += ["path", "path_probability"]
         header += [f"alternative_{k}{part}" for k in range(1, beam) for part in ("", "_probability")]
     for name, labels in _label_sets(model).items():
@@ -252,7 +252,7 @@ def _cells(model: FusionModel, row: Prediction, beam: int) -> list[str]:
     sets = _label_sets(model)
     fine = row.probs[model.fine_set]
     cells = [row.name, sets[model.fine_set][int(fine.argmax())], _number(fine.max())]
-    if model.method.nodes is not None:
+    if model.method.apply_fn is not None:
         for nodes, prob in row.paths:
             cells += [_titles(model, nodes), _number(prob)]
         cells += ["", ""] * (beam - len(row.paths))

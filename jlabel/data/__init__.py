@@ -27,6 +27,7 @@ from jlabel.data.opening import open as open
 from jlabel.data.pipeline import pipeline as pipeline
 from jlabel.data.source import DataError as DataError
 from jlabel.data.source import Source as Source
+from jlabel.data.source import SplitError as SplitError
 from jlabel.data.source import from_arrays as from_arrays
 from jlabel.data.source import split_rows as split_rows
 from jlabel.data.source import subset as subset

@@ -16,6 +16,10 @@ class DataError(InputError):
     """A dataset cannot be opened or read: the message names the spec, the row and the reason."""
 
 
+class SplitError(DataError):
+    """The data has no such split; the message lists those it has."""
+
+
 class Reader(Protocol):
     """Where the pictures or features lie: row -> encoded picture (bytes), uint8 picture or float32 features."""
 
@@ -149,7 +153,7 @@ def one_line(reason: object) -> str:
 
 def row_message(spec: str, name: str, reason: str) -> str:
     """How every error about one row reads."""
-    return f"{spec}: row {name!r}: {reason}; repair or remove it, or open the data with skip_broken=True"
+    return f"{spec}: row {name!r}: {reason}; repair or remove it, or skip such rows (skip_broken=True, --skip_broken)"
 
 
 def from_arrays(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jlabel.data.source import DataError, Reader, Source, one_line, row_message, subset
+from jlabel.data.source import DataError, Reader, Source, SplitError, one_line, row_message, subset
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -60,11 +60,11 @@ def check_rows(spec: str, count: int) -> None:
         raise DataError(f"{spec}: there are no rows in it")
 
 
-def split_error(spec: str, split: str, there: Sequence[str]) -> DataError:
+def split_error(spec: str, split: str, there: Sequence[str]) -> SplitError:
     """The error about a split the data does not have."""
     order = {"train": 0, "val": 1, "test": 2}
     listed = sorted(set(there), key=lambda name: (order.get(name, 3), name))
-    return DataError(f"{spec}: no split {split!r}; there are {', '.join([*listed, 'all'])}")
+    return SplitError(f"{spec}: no split {split!r}; there are {', '.join([*listed, 'all'])}")
 
 
 def encode_labels(

@@ -14,5 +14,6 @@ from jlabel.training.fit import fit_seeds as fit_seeds
 from jlabel.training.loop import FitResult as FitResult
 from jlabel.training.mesh import initialize_distributed as initialize_distributed
 from jlabel.training.mesh import make_mesh as make_mesh
+from jlabel.training.workdir import check_workdir as check_workdir
 from jlabel.training.workdir import open_workdir as open_workdir
 from jlabel.training.workdir import write_json as write_json

@@ -11,7 +11,7 @@ from typing import Any
 from jlabel.training.checks import TrainingError, differences
 from jlabel.training.mesh import on_first_process
 
-__all__ = ["open_workdir", "write_json"]
+__all__ = ["check_workdir", "open_workdir", "write_json"]
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -79,20 +79,55 @@ def open_workdir(workdir: str | os.PathLike[str], config: Mapping[str, Any] | An
     return path
 
 
-def _prepare(path: Path, config: Any) -> None:
+def check_workdir(workdir: str | os.PathLike[str], config: Mapping[str, Any] | Any | None = None) -> None:
+    """Refuses what `open_workdir` would refuse, and makes nothing: for a look before hours of reading data.
+
+    Args:
+        workdir: the folder, which need not exist. config: as in `open_workdir`.
+
+    Raises:
+        TrainingError: as `open_workdir`.
+
+    Example:
+        >>> check_workdir("/dev/null/runs")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        jlabel.training.checks.TrainingError: workdir /dev/null/runs cannot be written: Not a directory; ...
+    """
+    path = Path(workdir).expanduser().absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+
+    def check() -> None:
+        _check_writable(path, existing)
+        _is_new(path, config)
+
+    on_first_process(check)
+
+
+def _check_writable(path: Path, folder: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise TrainingError(f"workdir {path} cannot be written: {error.strerror}; choose another one") from error
-    if config is None:
-        return
-    new = _as_json(config)
+
+
+def _prepare(path: Path, config: Any) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"workdir {path} cannot be written: {error.strerror}; choose another one") from error
+    _check_writable(path, path)
+    if _is_new(path, config):
+        write_json(path / "config.json", _as_json(config))
+
+
+def _is_new(path: Path, config: Any) -> bool:
+    """Whether the folder still lacks this config; an error where it holds another one."""
     file = path / "config.json"
-    if not file.exists():
-        write_json(file, new)
-        return
+    if config is None or not file.exists():
+        return config is not None
+    new = _as_json(config)
     try:
         old = json.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -102,6 +137,7 @@ def _prepare(path: Path, config: Any) -> None:
         raise TrainingError(
             f"workdir {path} holds another config ({'; '.join(found)}); choose another workdir, or delete this one"
         )
+    return False
 
 
 def _as_json(config: Any) -> Any:

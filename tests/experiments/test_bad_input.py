@@ -49,7 +49,7 @@ def edit_row(path, end, old, new):
     path.write_text("\n".join(lines) + "\n")
 
 
-ADVICE = "repair or remove it, or open the data with skip_broken=True"
+ADVICE = "repair or remove it, or skip such rows (skip_broken=True, --skip_broken)"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,10 @@ def test_spoilt_pictures_and_graphs(world, capsys, spoil, message):
                                label_names=["Cat", "Dog"]),
             "npz:{w}/coarse.npz: row 'coarse.npz:1' has no label; remove it or label it",
         ),
-        (lambda w: (w / "run").write_text(""), "workdir {w}/run cannot be written: File exists; choose another one"),
+        (
+            lambda w: (w / "run").write_text(""),
+            "workdir {w}/run cannot be written: Not a directory; choose another one",
+        ),
     ],
 )  # fmt: skip
 def test_spoilt_tables(world, capsys, spoil, message):

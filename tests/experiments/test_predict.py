@@ -221,7 +221,7 @@ def test_broken_pictures_stop_the_run_or_are_skipped_and_listed(picture_study, o
     config = PredictConfig(str(picture_study / "run"), spec, str(tmp_path / "out.csv"), batch_size=2)
     line = refusal(capsys, lambda: predict(config))
     assert line.startswith(f"{spec}: row 'cut.png': not a readable picture (")
-    assert line.endswith("repair or remove it, or open the data with skip_broken=True")
+    assert line.endswith("repair or remove it, or skip such rows (skip_broken=True, --skip_broken)")
     assert [p.name for p in tmp_path.iterdir()] == ["own"]  # the first batch was written, and is gone
     done = predict(dataclasses.replace(config, skip_broken=True))
     assert done.rows == len(table(tmp_path / "out.csv")) == 3

@@ -28,6 +28,20 @@ def linear_loss(params, batch, key):
     return jnp.mean(error**2), {"absolute": jnp.mean(jnp.abs(error))}
 
 
+def convolution_params() -> dict[str, jax.Array]:
+    return {"kernel": jnp.full((3, 3, 3, 1), 0.1), "b": jnp.zeros(())}
+
+
+def convolution_loss(params, batch, key):
+    """`linear_loss` through a convolution over a 4x4 picture of each row, which CPU training steps one by one."""
+    x = batch["x"] + 0.01 * jax.random.normal(key, batch["x"].shape)
+    pictures = x[:, None, None, :] * jnp.linspace(0.5, 1.5, 16).reshape(1, 4, 4, 1)
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    maps = jax.lax.conv_general_dilated(pictures, params["kernel"], (1, 1), "VALID", dimension_numbers=dimensions)
+    error = maps.mean((1, 2, 3)) + params["b"] - batch["y"]
+    return jnp.mean(error**2), {"absolute": jnp.mean(jnp.abs(error))}
+
+
 def batches(batch_size: int = 8, **options) -> ArrayBatches:
     return ArrayBatches(linear_data(), batch_size=batch_size, **options)
 

@@ -37,22 +37,22 @@ def finish(process: subprocess.Popen) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [3, 20])
-def test_killed_at_random_moments_ends_with_the_same_bits(kills, tmp_path):
+@pytest.mark.parametrize(("kind", "kills"), [("linear", 3), ("linear", 20), ("convolution", 20)])
+def test_killed_at_random_moments_ends_with_the_same_bits(kind, kills, tmp_path):
     steps = 60 * kills
-    finish(start("kill", tmp_path / "straight", steps, 0))
+    finish(start("kill", kind, tmp_path / "straight", steps, 0))
     moments = random.Random(kills)
     killed = 0
     for _ in range(kills):
         # A checkpoint every step, so that most of the time goes into saving and most kills hit a save.
-        process = start("kill", tmp_path / "killed", steps, 1)
+        process = start("kill", kind, tmp_path / "killed", steps, 1)
         assert process.stdout.readline() == "training\n"
         time.sleep(moments.uniform(0.0, 3.0))
         process.kill()
         process.communicate()
         killed += process.returncode == -9
     assert killed > kills // 2
-    finish(start("kill", tmp_path / "killed", steps, 1))
+    finish(start("kill", kind, tmp_path / "killed", steps, 1))
     straight, resumed = np.load(tmp_path / "straight" / "result.npz"), np.load(tmp_path / "killed" / "result.npz")
     for name in straight.files:
         np.testing.assert_array_equal(straight[name], resumed[name])

@@ -8,19 +8,19 @@ import numpy as np
 warnings.simplefilter("error")
 
 
-def train_until_killed(workdir: str, steps: int, checkpoint_every: int | None) -> None:
+def train_until_killed(kind: str, workdir: str, steps: int, checkpoint_every: int | None) -> None:
     import jax
 
     from jlabel.training import fit
 
-    from .problems import OPTIMIZER, batches, linear_loss, linear_params
+    from . import problems
 
     print("training", flush=True)
     result = fit(
-        linear_loss,
-        linear_params(),
-        batches(),
-        optimizer=OPTIMIZER,
+        getattr(problems, f"{kind}_loss"),
+        getattr(problems, f"{kind}_params")(),
+        problems.batches(),
+        optimizer=problems.OPTIMIZER,
         steps=steps,
         key=jax.random.key(0),
         workdir=workdir,
@@ -83,6 +83,6 @@ def train_together(address: str, index: int, workdir: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "kill":
-        train_until_killed(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) or None)
+        train_until_killed(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]) or None)
     else:
         train_together(sys.argv[2], int(sys.argv[3]), sys.argv[4])
