@@ -18,6 +18,6 @@ from experiments.common import run_main
 if __name__ == "__main__":
     fusion.define_flags(
         experiment="flower_fusion", data="embedded:drawn_flowers", coarse_data="embedded:drawn_flower_counts",
-        graph="drawn_flowers", steps=300, hidden=64,
+        graph="drawn_flowers", steps=240, hidden=64,
     )  # fmt: skip
     run_main(lambda: fusion.main("flower_fusion"), doc=__doc__)

@@ -30,7 +30,7 @@ from jlabel.training import check_positive, check_workdir, initialize_distribute
 __all__ = ["FusionConfig", "define_flags", "main", "run"]
 
 # What --tune picks for most methods on the drawn pictures.
-DEFAULT_RATE = 1e-2
+DEFAULT_RATE = 5e-2
 TUNE_SEEDS = 2  # seeds over whose validation rows --tune averages, as one seed's pick is mostly noise
 CHOICES = {
     "objective": ("paths", "marginal"),
