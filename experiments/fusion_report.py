@@ -167,7 +167,7 @@ def report_study(
     for name, runs in chosen.items():
         for label, field in (
             (f"{name}, raw", "raw_log_probs"),
-            (f"{name}, temperature {runs.temperature:.2f}", "log_probs"),
+            (f"{name}, T = {runs.temperature:.2f}", "log_probs"),
         ):
             probs = np.exp(np.concatenate([getattr(p, field) for p in results[name]]))
             truth = np.concatenate([d.test.fine for d in datas])
@@ -278,14 +278,19 @@ def _free_attribute_table(
     table = []
     for attribute in free_attributes(datas[0], plan):
         chance = 1 / len(_value_names(attribute))
+        first: list[float] = []
         for name, runs in results.items():
             if runs[0].nodes is None:
                 continue
             right = [free_attribute_correct(p, d, plan, attribute) for p, d in zip(runs, datas, strict=True)]
             row = make_row(name, attribute, [float(r.mean()) for r in right])
             over = bootstrap_interval(np.concatenate(right).astype(float))
+            gap, first = "-", first or list(row.runs)
+            if first != list(row.runs) and len(right) > 1:
+                pair = paired_comparison(first, list(row.runs))
+                gap = f"{pair.difference:+.3f} [{pair.low:+.3f}, {pair.high:+.3f}]"
             table.append([attribute, name, f"{row.mean:.3f} [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]",
-                          f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]", f"{chance:.3f}"])  # fmt: skip
+                          f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]", f"{chance:.3f}", gap])  # fmt: skip
     if table:
         report.add_text(
             "Some labels leave an attribute open, such as a coat that differs from picture to picture. Nobody tells "
@@ -294,9 +299,18 @@ def _free_attribute_table(
             heading="Path correctness where the label leaves it open",
         )
         report.add_table(
-            ["attribute", "method", "right, over seeds", "right, over rows", "chance"], table,
+            ["attribute", "method", "right, over seeds", "right, over rows", "chance", "first row less this"], table,
             caption="Share of test rows with an open attribute whose likeliest value is the true one, 95 % intervals.",
         )  # fmt: skip
+
+
+def _spread(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Rows with every class's first one first, then every class's second one, and so on."""
+    rank = np.zeros(len(rows), int)
+    for c in np.unique(classes[rows]):
+        members = classes[rows] == c
+        rank[members] = np.arange(members.sum())
+    return rows[np.argsort(rank, kind="stable")]
 
 
 def _galleries(report: Report, workdir: Path, found: Predictions | None, data: FusionData, plan: PathPlan) -> None:
@@ -316,7 +330,7 @@ def _galleries(report: Report, workdir: Path, found: Predictions | None, data: F
         best = nodes[found.nodes[:, nodes].argmax(1)]
         for node in nodes:
             above = plan.graph.reaches[node][plan.class_nodes[classes]]  # the predicted label can pass this node
-            for i in np.flatnonzero((best == node) & above)[:6]:
+            for i in _spread(np.flatnonzero((best == node) & above), found.decoded)[:6]:
                 wrong = found.decoded[i] != data.test.fine[i]
                 open_choice = plan.paths.uncertain[classes[i], node]
                 images.append(jlabel.data.resize_image(data.test.source.content(int(i)), 112))
