@@ -69,8 +69,8 @@ def optimizer_for(
 ) -> optax.GradientTransformation:
     """Muon, or NovoGrad on frozen features, with a warm-up and a cosine decay; an average of rewards under plain SGD.
 
-    Muon turns the update of each kernel into an orthogonal matrix: networks trained from scratch get as far in 300
-    steps as with AdamW in 600 (docs/results/label_graph.md). On frozen features NovoGrad scales a layer as a whole: few
+    Muon turns the update of each kernel into an orthogonal matrix: from scratch, the drawn pets get as far in 300 steps
+    (.81 at rate .03) as with AdamW in 600 (.81 at rate .01). On frozen features NovoGrad scales a layer as a whole: few
     rows in many dimensions leave most directions unseen, and scaling each weight (Adam) or each direction (Muon) by
     itself fills these with noise.
 
@@ -201,7 +201,7 @@ def train_end_to_end(
         loss_fn, params, joined(method, parts, config.batch_size, _augmented if config.augment else None),
         optimizer=_optimizer(rate, decay, config.steps, averaged), steps=config.steps, key=fit_key, mesh=mesh,
         workdir=workdir, log_every=max(1, config.steps // 20), checkpoint_every=config.checkpoint_every,
-        name=f"{run_name(method)}-{seed}-{rate:g}",
+        name=f"{run_name(method)}-{seed}-{rate:g}", progress=False,  # the study shows one bar for all its runs
     )  # fmt: skip
 
     params = jax.tree.map(np.asarray, result.params)  # on the host: with several processes each predicts on its own
