@@ -25,7 +25,8 @@ if __name__ == "__main__":
         data="embedded:drawn_pets",
         coarse_data="embedded:drawn_species",
         graph="drawn_pets",
-        steps=240,
+        steps=150,
         hidden=64,
+        seeds=(0, 1, 2, 3, 4),
     )
     run_main(lambda: fusion.main("pet_fusion"), doc=__doc__)
