@@ -31,3 +31,6 @@ from jlabel.data.source import SplitError as SplitError
 from jlabel.data.source import from_arrays as from_arrays
 from jlabel.data.source import split_rows as split_rows
 from jlabel.data.source import subset as subset
+from jlabel.data.wordnet import add_label_set as add_label_set
+from jlabel.data.wordnet import coarse_labels as coarse_labels
+from jlabel.data.wordnet import graph_from_wordnet as graph_from_wordnet
