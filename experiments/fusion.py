@@ -257,7 +257,7 @@ def _train_end_to_end(
     """Every method and seed with its encoder; with --tune each method takes the rate best for its first seeds.
 
     On a processor two runs go at a time, as a small network's step does not fill two cores; all first seeds come
-    first, so that no two runs compile the same program.
+    first, so that two runs seldom compile the same program at once.
     """
     rates = END_TO_END_RATES if config.tune else (config.learning_rate or DEFAULT_RATE,)
     workers = 2 if jax.default_backend() == "cpu" and mesh is None and jax.process_count() == 1 else 1

@@ -167,7 +167,7 @@ def report_study(
     for name, runs in chosen.items():
         for label, field in (
             (f"{name}, raw", "raw_log_probs"),
-            (f"{name}, T\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{runs.temperature:.2f}", "log_probs"),
+            (f"{name}, T={runs.temperature:.2f}", "log_probs"),
         ):
             probs = np.exp(np.concatenate([getattr(p, field) for p in results[name]]))
             truth = np.concatenate([d.test.fine for d in datas])

@@ -15,7 +15,7 @@ class SmallCNN(nn.Module):
     """Convolutions with stride 2, GroupNorm and SiLU, then the mean over the map: [B, H, W, 3] -> [B, widths[-1]].
 
     GroupNorm instead of batch norm: a picture's features do not depend on the batch it is in. A training step on 64
-    pictures of 64x64 pixels takes about 33 ms of one CPU core.
+    pictures of 64x64 pixels takes 33 to 50 ms of one CPU core.
 
     Attributes:
       widths: channels after each layer; every layer halves the map.
