@@ -89,14 +89,15 @@ def graph_from_table(frame: pd.DataFrame, *, name: str, root: str | None = None)
 
     - A cell `a|b` leaves it open which of the two a label has; an empty cell leaves the label out of that block.
     - A value that is itself a label with the same parent is that label's node: coarse labels can be attributes.
-    - A label that is the parent of others is a row too. The root is not: an empty parent means the root.
+    - A label that is the parent of others is a row too. The root needs none: an empty parent means the root.
+    - The root may have a row of its own for its title: the only row without a parent, and nothing but a title in it.
     - `set:NAME` holds the spelling of the label in the label set NAME, empty where the set lacks it; in `set:NAME!`
       the set is final: its labels say that nothing finer applies.
 
     Args:
       frame: the table; all cells are read as text.
       name: name of the graph.
-      root: id of the root; by default the one parent that is not a label, or "root".
+      root: id of the root; by default that of its own row, else the one parent that is not a label, else "root".
 
     Returns:
       The graph as a dict in the format `jlabel.label_graph/1`.
@@ -114,7 +115,8 @@ def graph_from_table(frame: pd.DataFrame, *, name: str, root: str | None = None)
     cells = frame.fillna("").astype(str).to_numpy(dtype=object)
     rows = [{column: value.strip() for column, value in zip(columns, row, strict=True)} for row in cells]
     _check_labels(rows, name)
-    root = _find_root(rows, name, root)
+    root, title = _find_root(rows, name, root)
+    rows = [row for row in rows if row["label"] != root]
     parents = {row["label"]: _values(row["parent"]) or [root] for row in rows}
     for label, above in parents.items():
         for parent in above:
@@ -128,7 +130,7 @@ def graph_from_table(frame: pd.DataFrame, *, name: str, root: str | None = None)
         if node in parents and node != value:
             fault = f"the attribute {value!r} of {parent!r} needs the id {node!r}, which is a label; rename one"
             raise GraphFileError(f"table {name!r}, column {column!r}: {fault}")
-    titles = {root: _title(root)}
+    titles = {root: title}
     inner = set().union(*parents.values(), node_of.values())
     titles.update({row["label"]: row.get("title") or _title(row["label"]) for row in rows if row["label"] in inner})
     titles.update({node: _title(f"{key[2]} {key[1]}") for key, node in node_of.items() if node not in titles})
@@ -218,17 +220,26 @@ def _check_labels(rows: list[dict[str, str]], name: str) -> None:
         seen[label] = number
 
 
-def _find_root(rows: list[dict[str, str]], name: str, root: str | None) -> str:
-    labels = {row["label"] for row in rows}
+def _find_root(rows: list[dict[str, str]], name: str, root: str | None) -> tuple[str, str]:
+    """Id and title of the root."""
+    own = {row["label"]: row for row in rows}
     if root is None:
-        above = {parent: None for row in rows for parent in _values(row["parent"]) if parent not in labels}
-        if len(above) > 1:
-            fault = f"parents {', '.join(above)} are no labels; only the root may lack a row"
+        above = {parent: None for row in rows for parent in _values(row["parent"])}
+        without = [parent for parent in above if parent not in own]
+        if len(without) > 1:
+            fault = f"parents {', '.join(without)} are no labels; only the root may lack a row"
             raise GraphFileError(f"table {name!r}: {fault}")
-        root = next(iter(above), "root")
-    if root in labels:
-        raise GraphFileError(f"table {name!r}: the root {root!r} is also the label of a row; remove that row")
-    return root
+        tops = [row["label"] for row in rows if not row["parent"]]
+        titled = not without and len(tops) == 1 and tops[0] in above and _only_titled(own[tops[0]])
+        root = tops[0] if titled else next(iter(without), "root")
+    if root in own and not _only_titled(own[root]):
+        fault = f"the root {root!r} is also the label of a row; leave nothing but a title in that row, or remove it"
+        raise GraphFileError(f"table {name!r}: {fault}")
+    return root, own.get(root, {}).get("title") or _title(root)
+
+
+def _only_titled(row: dict[str, str]) -> bool:
+    return not any(value for column, value in row.items() if column not in ("label", "title"))
 
 
 def _attribute_nodes(

@@ -264,6 +264,25 @@ def test_a_label_can_have_two_parents_and_be_an_attribute() -> None:
     assert spec["blocks"] == [{"parent": "f", "name": "family", "nodes": ["rosaceae"]}]
 
 
+def test_the_root_can_have_a_row_for_its_title() -> None:
+    table = pd.DataFrame(
+        {"label": ["a", "top", "b"], "parent": ["top", "", "a"], "title": ["", "The top", ""], "set:s": ["a", "", "b"]}
+    )
+    spec = graph_from_table(table, name="t")
+    assert spec == graph_from_table(table, name="t", root="top")
+    assert spec["nodes"] == [{"id": "top", "title": "The top"}, {"id": "a", "title": "A"}, {"id": "b", "title": "B"}]
+    assert spec["edges"] == [["top", "a"], ["a", "b"]]
+    without = table.drop(index=1)
+    assert graph_from_table(without, name="t")["nodes"][0] == {"id": "top", "title": "Top"}
+    # A second row without a parent, a label of a set, or a row that stands above none is no root.
+    second = pd.concat([table, pd.DataFrame({"label": ["c"], "parent": [""]})])
+    labelled = table.assign(**{"set:s": ["a", "top", "b"]})
+    lonely = table.assign(parent=["", "", "a"])
+    for other in (second, labelled, lonely):
+        spec = graph_from_table(other, name="t")
+        assert (spec["root"], ["root", "top"] in spec["edges"]) == ("root", True)
+
+
 def test_files_come_back_as_they_were_written(shipped: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "graph.json"
     file.write_text(json.dumps(shipped), encoding="utf-8")
@@ -288,8 +307,12 @@ def edited(**cells: list[str]) -> pd.DataFrame:
         (edited(label=["a", " "]), "table 't', row 2: the label is empty"),
         (edited(parent=["top", "tip"]), "table 't': parents top, tip are no labels; only the root may lack a row"),
         (
-            edited(parent=["b", ""], label=["root", "b"]),
-            "table 't': the root 'root' is also the label of a row; remove that row",
+            edited(parent=["b", ""], label=["root", "b"], hair=["", "x"]),
+            "table 't': the root 'root' is also the label of a row; leave nothing but a title in that row, or remove it",
+        ),
+        (
+            edited(parent=["root", ""], label=["b", "root"], title=["", "R"], hair=["", "x"]),
+            "table 't': the root 'root' is also the label of a row; leave nothing but a title in that row, or remove it",
         ),
         (
             edited(label=["a", "top.x"], hair=["x", ""]),
