@@ -18,7 +18,9 @@ from jlabel.data.drawn_flowers import LABEL_NAMES as FLOWER_NAMES
 from jlabel.data.drawn_pets import COAT, EARS, HAIR, LABEL_NAMES, MUZZLE, SPECIES
 from jlabel.data.graphs import GraphFileError, drawn_flowers_table, drawn_pets_table, shipped_graphs
 
-IMAGES = Path(__file__).parents[2].parent / "shared" / "data" / "images"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+IMAGES, TEXTS = SHARED / "images", SHARED / "text"
+SHIPPED = ("arxiv", "clinc", "drawn_flowers", "drawn_pets", "flowers", "pets", "reuters", "tiny_imagenet")
 
 
 def label_set(spec: dict[str, Any], name: str) -> dict[str, str]:
@@ -47,9 +49,13 @@ def ancestors(spec: dict[str, Any], node: str) -> set[str]:
     return found
 
 
-@pytest.fixture(scope="module", params=["pets", "flowers", "drawn_pets", "drawn_flowers", "tiny_imagenet"])
+@pytest.fixture(scope="module", params=SHIPPED)
 def shipped(request: pytest.FixtureRequest) -> dict[str, Any]:
     return load_graph(request.param)
+
+
+def test_every_shipped_graph_is_tested() -> None:
+    assert shipped_graphs() == SHIPPED
 
 
 def test_a_shipped_graph_is_sound(shipped: dict[str, Any]) -> None:
@@ -170,6 +176,97 @@ def test_the_flowers_share_eight_nodes_and_have_eight_families() -> None:
     assert [sizes[family] for family in wanted.split()] == [2, 2, 4, 2, 3, 1, 2, 1]
     for node in many.values():
         assert ancestors(spec, node) & set(label_set(spec, "flowers102_families"))
+
+
+def children(spec: dict[str, Any], node: str) -> set[str]:
+    return {lower for upper, lower in spec["edges"] if upper == node}
+
+
+def test_arxiv_has_todays_groups_archives_and_categories() -> None:
+    spec = load_graph("arxiv")
+    categories, archives = label_set(spec, "arxiv"), label_set(spec, "arxiv_archives")
+    groups, titles = label_set(spec, "arxiv_groups"), label_set(spec, "arxiv_titles")
+    assert (len(groups), len(archives), len(categories), len(titles)) == (8, 20, 149, 149)
+    assert set(groups.values()) == children(spec, "arxiv")
+    assert all(label == node for labels in (categories, archives) for label, node in labels.items())
+    # Counted on the taxonomy page, where archives without categories have one, and two names of a category count once.
+    sizes = {archive: len(children(spec, archive)) for archive in archives}
+    assert sizes == {
+        **{"astro-ph": 6, "cond-mat": 9, "nlin": 5, "physics": 22, "math": 30, "cs": 38, "q-bio": 10, "q-fin": 8},
+        **{"stat": 5, "eess": 4, "econ": 3},
+        **dict.fromkeys(["gr-qc", "hep-ex", "hep-lat", "hep-ph", "hep-th", "math-ph", "nucl-ex", "nucl-th"], 0),
+        "quant-ph": 0,
+    }
+    single = {archive for archive, size in sizes.items() if size == 0}
+    assert set(categories) & set(archives) == single
+    assert len(children(spec, groups["Physics"])) == 13
+    for category in set(categories) - single:
+        assert parents(spec)[category] == {category.split(".")[0]}
+    assert ancestors(spec, categories["astro-ph.GA"]) == {"astro-ph", groups["Physics"], "arxiv"}
+    assert ancestors(spec, categories["hep-th"]) == {groups["Physics"], "arxiv"}
+    assert titles["Astrophysics of Galaxies"] == "astro-ph.GA"
+    assert titles["High Energy Physics - Theory"] == "hep-th"
+    assert (titles["Machine Learning"], titles["Machine Learning (stat.ML)"]) == ("cs.LG", "stat.ML")
+    for alias in ("math.MP", "stat.TH", "math.IT", "q-fin.EC", "cs.SY", "cs.NA", "cmp-lg"):
+        assert alias not in categories
+
+
+def test_reuters_has_the_135_topics_and_its_families() -> None:
+    spec = load_graph("reuters")
+    topics, groups = label_set(spec, "reuters"), label_set(spec, "reuters_groups")
+    assert {s["name"]: s["final"] for s in spec["label_sets"]} == {"reuters": True, "reuters_groups": False}
+    below = {group: sum(group in ancestors(spec, topic) for topic in topics) for group in groups}
+    assert below == {"subject": 3, "indicator": 16, "currency": 27, "corporate": 2, "commodity": 78, "energy": 9}
+    families = {topic: len(children(spec, topic)) for topic in topics if children(spec, topic)}
+    assert families == {"grain": 7, "oilseed": 11, "veg-oil": 11, "meal-feed": 13, "livestock": 4}
+    assert ancestors(spec, "wheat") == {"grain", "commodity", "news"}
+    assert ancestors(spec, "crude") == {"energy", "news"}
+
+
+def test_clinc_has_ten_domains_of_fifteen_intents() -> None:
+    spec = load_graph("clinc")
+    intents, domains = label_set(spec, "clinc150"), label_set(spec, "clinc_domains")
+    assert (len(intents), len(domains)) == (150, 10)
+    assert all(len(children(spec, domain)) == 15 for domain in domains)
+
+
+@pytest.mark.skipif(not TEXTS.is_dir(), reason="needs the shared texts")
+def test_the_spelling_of_the_text_graphs_is_the_datasets_own() -> None:
+    spec = load_graph("clinc")
+    frame = pd.read_parquet(TEXTS / "clinc150.parquet", columns=["intent", "domain"]).drop_duplicates()
+    frame = frame[frame["intent"] != "oos"]
+    assert set(frame["intent"]) == set(label_set(spec, "clinc150"))
+    assert set(frame["domain"]) == set(label_set(spec, "clinc_domains"))
+    for intent, domain in frame.to_numpy():
+        assert parents(spec)[intent] == {domain}
+    frame = pd.read_parquet(TEXTS / "arxiv_astroph2025.parquet", columns=["primary_subject", "secondary"])
+    titles = label_set(load_graph("arxiv"), "arxiv_titles")
+    primary = {titles[title] for title in frame["primary_subject"]}
+    assert primary == {f"astro-ph.{name}" for name in ("CO", "EP", "GA", "HE", "IM", "SR")}
+    others = {title for row in frame["secondary"] for title in row.split("|") if title}
+    assert others <= set(titles)
+    assert len(others) > 30
+
+
+@pytest.mark.skipif(not TEXTS.is_dir(), reason="needs the shared texts")
+def test_the_families_of_reuters_are_those_of_its_indexers() -> None:
+    spec = load_graph("reuters")
+    topics = pd.read_parquet(TEXTS / "reuters21578.parquet", columns=["topics"])["topics"]
+    stories = [set(row.split()) for row in topics if row]
+    occurring = set().union(*stories)
+    assert len(occurring) == 120
+    assert occurring <= set(label_set(spec, "reuters"))
+    rare = np.zeros(2, int)
+    for family in ("grain", "oilseed", "veg-oil", "meal-feed", "livestock"):
+        for topic in children(spec, family):
+            own = [story for story in stories if topic in story]
+            both = sum(family in story for story in own)
+            if len(own) > 10:
+                assert both / len(own) >= 0.88
+            else:
+                rare += both, len(own)
+    # The table's head says so.
+    np.testing.assert_array_equal(rare, [81, 90])
 
 
 def test_the_shipped_tables_of_the_generators_are_current() -> None:
@@ -354,7 +451,7 @@ def test_a_faulty_file_is_one_clear_line(tmp_path: Path, name: str, content: byt
 
 
 def test_an_unknown_graph_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(GraphFileError, match=r"no graph 'pest': give one of drawn_flowers, .*pets, .*the path of a"):
+    with pytest.raises(GraphFileError, match=r"no graph 'pest': give one of arxiv, .*pets, .*the path of a"):
         load_graph("pest")
     with pytest.raises(GraphFileError, match="cannot read graph file .*No such file"):
         load_graph(tmp_path / "none.csv")
