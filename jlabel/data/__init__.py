@@ -11,6 +11,8 @@ from jlabel.data.augment import augment as augment
 from jlabel.data.augment import jitter_color as jitter_color
 from jlabel.data.augment import random_flip as random_flip
 from jlabel.data.augment import random_shift as random_shift
+from jlabel.data.drawn_abstracts import drawn_abstracts as drawn_abstracts
+from jlabel.data.drawn_abstracts import drawn_archives as drawn_archives
 from jlabel.data.drawn_flowers import drawn_flower_counts as drawn_flower_counts
 from jlabel.data.drawn_flowers import drawn_flowers as drawn_flowers
 from jlabel.data.drawn_pets import drawn_pets as drawn_pets

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jlabel.data.source import ArrayReader, DataError, one_line
+from jlabel.data.source import ArrayReader, DataError, TextReader, one_line
 from jlabel.data.table import Table, canonical_split, split_error
 from jlabel.errors import InputError
 
@@ -24,6 +24,8 @@ class Generator(NamedTuple):
 
 GENERATORS: Mapping[str, Generator] = {
     "digits": Generator("jlabel.data.embedded", "digits_rows", "DIGITS_LABEL_NAMES"),
+    "drawn_abstracts": Generator("jlabel.data.drawn_abstracts", "rows", "LABEL_NAMES"),
+    "drawn_archives": Generator("jlabel.data.drawn_abstracts", "archive_rows", "ARCHIVE_LABEL_NAMES"),
     "drawn_flower_counts": Generator("jlabel.data.drawn_flowers", "count_rows", "COUNT_LABEL_NAMES"),
     "drawn_flowers": Generator("jlabel.data.drawn_flowers", "rows", "LABEL_NAMES"),
     "drawn_pets": Generator("jlabel.data.drawn_pets", "rows", "LABEL_NAMES"),
@@ -52,9 +54,10 @@ def embedded_table(location: str, options: Mapping[str, str], split: str) -> Tab
         raise DataError(f"{spec}: {one_line(error)}") from error
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = [f"{name}:{row}" for name, part in zip(splits, parts, strict=True) for row in range(len(part["label"]))]
-    content = columns.pop("image") if "image" in columns else columns.pop("features")
+    kind = next(kind for kind in ("image", "features", "text") if kind in columns)
+    content = columns.pop(kind)
     return Table(
-        reader=ArrayReader(content),
+        reader=TextReader(content) if kind == "text" else ArrayReader(content),
         names=np.array(names),
         labels=columns.pop("label").astype(np.int32),
         label_names=tuple(getattr(module, generator.label_names)),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from jlabel.data.drawn_abstracts import CATEGORIES
 from jlabel.data.drawn_flowers import COLOUR, KINDS, SHARED_KINDS
 from jlabel.data.drawn_pets import COAT, SPECIES, breed_table
 from jlabel.errors import InputError
@@ -71,9 +72,15 @@ def load_graph(source: str | Path) -> dict[str, Any]:
 def shipped_graphs() -> tuple[str, ...]:
     """Names of the graphs that come with jlabel.
 
+    - `pets`, `flowers`: breeds and kinds by what a picture shows of them; `tiny_imagenet`: WordNet's hypernyms.
+    - `arxiv`: groups, archives and categories; `reuters`: code groups and topics; `clinc`: domains and intents.
+    - `drawn_pets`, `drawn_flowers`, `drawn_abstracts`: the worlds of the generators of those names.
+
+    The comments at the top of each table say where it comes from: `jlabel/data/label_graphs/NAME.csv`.
+
     Example:
-      >>> "pets" in shipped_graphs()
-      True
+      >>> shipped_graphs()[:5]
+      ('arxiv', 'clinc', 'drawn_abstracts', 'drawn_flowers', 'drawn_pets')
     """
     return tuple(sorted(entry.name.removesuffix(".csv") for entry in _SHIPPED.iterdir() if entry.name.endswith(".csv")))
 
@@ -188,6 +195,19 @@ def drawn_flowers_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
+def drawn_abstracts_table() -> pd.DataFrame:
+    """The table of the graph `drawn_abstracts`: archives, and their categories.
+
+    Example:
+      >>> drawn_abstracts_table().query("label == 'dunetry'")["parent"].tolist()
+      ['terronomy']
+    """
+    rows = [{"label": archive, "parent": "abstract", "set:drawn_archives": archive} for archive in CATEGORIES]
+    for archive, members in CATEGORIES.items():
+        rows += [{"label": name, "parent": archive, "set:drawn_abstracts": name} for name in members]
+    return pd.DataFrame(rows, columns=["label", "parent", "set:drawn_abstracts", "set:drawn_archives"]).fillna("")
+
+
 def _table_spec(text: str, name: str, source: str) -> dict[str, Any]:
     # Blank the comment lines instead of dropping them, so that the parser counts lines as the user does.
     lines = ["" if line.lstrip().startswith("#") else line for line in text.splitlines()]
@@ -233,7 +253,7 @@ def _find_root(rows: list[dict[str, str]], name: str, root: str | None) -> tuple
         titled = not without and len(tops) == 1 and tops[0] in above and _only_titled(own[tops[0]])
         root = tops[0] if titled else next(iter(without), "root")
     if root in own and not _only_titled(own[root]):
-        fault = f"the root {root!r} is also the label of a row; leave nothing but a title in that row, or remove it"
+        fault = f"the root {root!r} is also the label of a row; leave only a title in that row, or remove it"
         raise GraphFileError(f"table {name!r}: {fault}")
     return root, own.get(root, {}).get("title") or _title(root)
 

@@ -12,15 +12,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jlabel.data import drawn_flower_counts, drawn_flowers, drawn_pets, drawn_species, graph_from_table, load_graph
+from jlabel.data import (
+    drawn_abstracts,
+    drawn_archives,
+    drawn_flower_counts,
+    drawn_flowers,
+    drawn_pets,
+    drawn_species,
+    graph_from_table,
+    load_graph,
+)
+from jlabel.data.drawn_abstracts import ARCHIVE_LABEL_NAMES
+from jlabel.data.drawn_abstracts import LABEL_NAMES as CATEGORY_NAMES
 from jlabel.data.drawn_flowers import COLOUR, COUNT, COUNT_LABEL_NAMES, FORM
 from jlabel.data.drawn_flowers import LABEL_NAMES as FLOWER_NAMES
 from jlabel.data.drawn_pets import COAT, EARS, HAIR, LABEL_NAMES, MUZZLE, SPECIES
-from jlabel.data.graphs import GraphFileError, drawn_flowers_table, drawn_pets_table, shipped_graphs
+from jlabel.data.graphs import (
+    GraphFileError,
+    drawn_abstracts_table,
+    drawn_flowers_table,
+    drawn_pets_table,
+    shipped_graphs,
+)
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 IMAGES, TEXTS = SHARED / "images", SHARED / "text"
-SHIPPED = ("arxiv", "clinc", "drawn_flowers", "drawn_pets", "flowers", "pets", "reuters", "tiny_imagenet")
+SHIPPED = (
+    *("arxiv", "clinc", "drawn_abstracts", "drawn_flowers", "drawn_pets"),
+    *("flowers", "pets", "reuters", "tiny_imagenet"),
+)
 
 
 def label_set(spec: dict[str, Any], name: str) -> dict[str, str]:
@@ -271,6 +291,7 @@ def test_the_families_of_reuters_are_those_of_its_indexers() -> None:
 
 def test_the_shipped_tables_of_the_generators_are_current() -> None:
     assert load_graph("drawn_pets") == graph_from_table(drawn_pets_table(3), name="drawn_pets")
+    assert load_graph("drawn_abstracts") == graph_from_table(drawn_abstracts_table(), name="drawn_abstracts")
     assert load_graph("drawn_flowers") == graph_from_table(drawn_flowers_table(), name="drawn_flowers")
 
 
@@ -309,6 +330,15 @@ def test_every_drawn_flower_has_what_its_graph_allows(key: jax.Array) -> None:
         node = label_set(spec, "drawn_flower_counts")[COUNT_LABEL_NAMES[label]]
         assert node in ancestors(spec, FLOWER_NAMES[kind]) | {FLOWER_NAMES[kind]}
     assert list(label_set(spec, "drawn_flower_counts")) == list(COUNT_LABEL_NAMES)
+
+
+def test_every_drawn_abstract_is_below_its_archive(key: jax.Array) -> None:
+    spec = load_graph("drawn_abstracts")
+    assert list(label_set(spec, "drawn_abstracts")) == list(CATEGORY_NAMES)
+    assert list(label_set(spec, "drawn_archives")) == list(ARCHIVE_LABEL_NAMES)
+    for rows in (drawn_abstracts(key, per_category=1), drawn_archives(key, rows=30)):
+        for category, archive in zip(rows["category"], rows["archive"], strict=True):
+            assert ancestors(spec, CATEGORY_NAMES[category]) == {ARCHIVE_LABEL_NAMES[archive], "abstract"}
 
 
 def toy_table() -> pd.DataFrame:
@@ -405,11 +435,11 @@ def edited(**cells: list[str]) -> pd.DataFrame:
         (edited(parent=["top", "tip"]), "table 't': parents top, tip are no labels; only the root may lack a row"),
         (
             edited(parent=["b", ""], label=["root", "b"], hair=["", "x"]),
-            "table 't': the root 'root' is also the label of a row; leave nothing but a title in that row, or remove it",
+            "table 't': the root 'root' is also the label of a row; leave only a title in that row, or remove it",
         ),
         (
             edited(parent=["root", ""], label=["b", "root"], title=["", "R"], hair=["", "x"]),
-            "table 't': the root 'root' is also the label of a row; leave nothing but a title in that row, or remove it",
+            "table 't': the root 'root' is also the label of a row; leave only a title in that row, or remove it",
         ),
         (
             edited(label=["a", "top.x"], hair=["x", ""]),
