@@ -28,8 +28,8 @@ _KINDS: Mapping[str, tuple[Callable[[str, Mapping[str, str], str], Table], tuple
 def open(spec: str, split: str = "train", *, skip_broken: bool = False) -> Source:
     """Opens one split of a dataset as a random-access source.
 
-    - `embedded:NAME`: digits, drawn_pets, drawn_species, drawn_flowers or drawn_flower_counts; options are the
-      generator's arguments: `embedded:drawn_pets?anchors=0&seed=3`.
+    - `embedded:NAME`: digits, drawn_pets, drawn_species, drawn_flowers, drawn_flower_counts, drawn_abstracts or
+      drawn_archives; options are the generator's arguments: `embedded:drawn_pets?anchors=0&seed=3`.
     - `folder:DIR`: DIR/CLASS/picture or DIR/SPLIT/CLASS/picture; pictures without class folders are unlabelled.
     - `parquet:GLOB`: `image` (struct of bytes and path, bytes, or path) or features; the hub's class names count.
     - `csv:FILE`: columns of numbers, or a column `image` or `path` with files relative to the table.
