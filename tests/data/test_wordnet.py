@@ -286,6 +286,7 @@ def test_tiny_imagenet_has_the_size_of_its_hypernym_graph() -> None:
     graph = build_graph(spec)
     network = nx.DiGraph(map(tuple, spec["edges"]))
     assert (graph.num_nodes, len(spec["edges"])) == (543, 566)
+    assert spec["nodes"][0] == {"id": "n00001740", "title": "Entity"}
     assert sum(degree > 1 for _, degree in network.in_degree()) == 23
     fine, coarse = spec["label_sets"]
     assert (len(fine["labels"]), len(coarse["labels"])) == (200, 70)
