@@ -56,6 +56,27 @@ class ArrayReader:
         return self.array[row]
 
 
+@dataclass(frozen=True)
+class TextReader:
+    """Rows of one object array [N] of str in memory."""
+
+    array: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """These are texts."""
+        return "text"
+
+    @property
+    def encoded(self) -> bool:
+        """Never: texts are decoded."""
+        return False
+
+    def read(self, row: int) -> str:
+        """One text."""
+        return self.array[row]
+
+
 @dataclass(frozen=True, repr=False)
 class Source:
     """Random access to the rows of one split.
@@ -120,10 +141,12 @@ class Source:
             raise DataError(f"{self.spec}: no column {name!r}; there are {', '.join(sorted(self.columns))}")
         return self.columns[name]
 
-    def content(self, index: int) -> np.ndarray:
-        """The decoded picture or the features of one row."""
+    def content(self, index: int) -> Any:
+        """The decoded picture, the features or the text of one row."""
         try:
             stored = self.reader.read(int(self.rows[index]))
+            if self.kind == "text":
+                return stored
             if self.kind == "features":
                 return np.asarray(stored, np.float32)
             return decode_image(stored) if isinstance(stored, bytes) else check_picture(stored)
