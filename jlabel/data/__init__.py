@@ -7,6 +7,9 @@ Three lines from a folder of pictures to arrays for training:
     arrays = jlabel.data.load_arrays(train, image_size=64)
 """
 
+from jlabel.data.arxiv import ArxivRecord as ArxivRecord
+from jlabel.data.arxiv import ArxivRecords as ArxivRecords
+from jlabel.data.arxiv import arxiv_records as arxiv_records
 from jlabel.data.augment import augment as augment
 from jlabel.data.augment import jitter_color as jitter_color
 from jlabel.data.augment import random_flip as random_flip
@@ -33,6 +36,7 @@ from jlabel.data.source import SplitError as SplitError
 from jlabel.data.source import from_arrays as from_arrays
 from jlabel.data.source import split_rows as split_rows
 from jlabel.data.source import subset as subset
+from jlabel.data.texts import encode_texts as encode_texts
 from jlabel.data.wordnet import add_label_set as add_label_set
 from jlabel.data.wordnet import coarse_labels as coarse_labels
 from jlabel.data.wordnet import graph_from_wordnet as graph_from_wordnet

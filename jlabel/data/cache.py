@@ -8,8 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from jlabel.data.source import Source
+
 _LOG = logging.getLogger(__name__)
 _DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def rows_key(source: Source, settings: str) -> str:
+    """A name for what `settings` make of the rows: it changes with their content and order."""
+    digest = hashlib.sha256(f"jlabel-1 {settings}".encode())
+    for index in range(len(source)):
+        digest.update(source.digest(index))
+    return digest.hexdigest()
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path | None:

@@ -1,15 +1,18 @@
-"""`csv:FILE`: a table of numbers, or of paths to pictures."""
+"""`csv:FILE`: a table of numbers, of texts, or of paths to pictures."""
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from jlabel.data.columns import build_table, content_columns, label_column, split_column
+from jlabel.data.columns import build_table, content_columns, label_columns, split_column
 from jlabel.data.folder import FileReader
 from jlabel.data.source import DataError, one_line
 from jlabel.data.table import Table, check_rows
+
+_LONGEST_CELL = 2**31 - 1
 
 
 def csv_table(location: str, options: Mapping[str, str], split: str) -> Table:
@@ -17,30 +20,37 @@ def csv_table(location: str, options: Mapping[str, str], split: str) -> Table:
     spec = f"csv:{location}"
     path = Path(location).expanduser()
     try:
-        # Everything as text first: otherwise a class named NA or None would be read as a missing value.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{spec}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+        # Everything as text first: otherwise a class named NA or None would be read as a missing value. As objects,
+        # since only these hold the bytes that are not UTF-8, which become faults of their rows.
+        frame = pd.read_csv(
+            path, dtype=object, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"{spec}: no readable table: {one_line(error)}") from error
-    check_rows(spec, len(frame))
     names = [str(name) for name in frame.columns]
-    texts = {label_column(spec, names, options), split_column(spec, names, options), "name"}
-    columns = {name: _column(frame[name], text=name in texts) for name in names}
+    if _first_undecoded(np.array(names, object)) is not None:
+        raise DataError(f"{spec}: line 1: the names of the columns are not UTF-8 text; save the file as UTF-8")
+    check_rows(spec, len(frame))
+    cells = {name: frame[name].to_numpy(dtype=object) for name in names}
+    faults = _mend_undecoded(path, cells)
+    labels = {*label_columns(spec, names, options), split_column(spec, names, options), "name"}
+    texts = {"text", *options.get("text", "").split(","), options.get("text")}
+    columns = {
+        name: values if name in texts - labels else _whole_numbers(values) if name in labels else _column(values)
+        for name, values in cells.items()
+    }
     kinds = {name: "text" if values.dtype == object else "number" for name, values in columns.items()}
-    image, features = content_columns(spec, kinds, options, image_names=("image", "path"))
+    content = content_columns(spec, kinds, options, image_names=("image", "path"), text_names=("text",))
     row_names = [f"{path.name}:{row}" for row in range(len(frame))]
     reader = None
-    if image:
-        row_names = columns.pop(image).tolist()
+    if content.image:
+        row_names = columns.pop(content.image).tolist()
         reader = FileReader(tuple(path.parent / name for name in row_names))
-    return build_table(spec, columns, options, names=row_names, reader=reader, features=features)
+    return build_table(spec, columns, options, names=row_names, reader=reader, content=content, faults=faults)
 
 
-def _column(values: pd.Series, *, text: bool) -> np.ndarray:
-    cells = values.to_numpy(dtype=object)
-    if text:
-        return _whole_numbers(cells)
+def _column(cells: np.ndarray) -> np.ndarray:
+    values = pd.Series(cells, dtype=object)
     numbers = pd.to_numeric(values.where(values.str.strip() != ""), errors="coerce").to_numpy(np.float64)
     empty = np.array([not cell.strip() for cell in cells], bool)
     is_numeric = not empty.all() and not (np.isnan(numbers) & ~empty & (values.str.lower() != "nan").to_numpy()).any()
@@ -53,3 +63,49 @@ def _whole_numbers(cells: np.ndarray) -> np.ndarray:
         return np.array([int(cell) if cell else "" for cell in cells], dtype=object)
     except ValueError:
         return cells
+
+
+def _first_undecoded(cells: np.ndarray) -> int | None:
+    """The first cell with bytes that are not UTF-8; None where there is none."""
+    try:
+        "\n".join(cells).encode()
+    except UnicodeEncodeError:
+        return next(row for row, cell in enumerate(cells) if not _decoded(cell))
+    return None
+
+
+def _decoded(cell: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in cell)
+
+
+def _mend_undecoded(path: Path, columns: Mapping[str, np.ndarray]) -> dict[int, str]:
+    """Empties the cells with bytes that are not UTF-8; says of their rows in which line and column these are."""
+    bad: dict[int, str] = {}
+    for name, cells in columns.items():
+        first = _first_undecoded(cells)
+        for row in range(len(cells) if first is None else first, len(cells)):
+            if not _decoded(cells[row]):
+                start = len(cells[row].partition(next(c for c in cells[row] if "\udc80" <= c <= "\udcff"))[0].encode())
+                bad.setdefault(row, f"column {name} is not UTF-8 text at byte {start} of its cell; save it as UTF-8")
+                cells[row] = ""
+    if not bad:
+        return bad
+    lines = dict(enumerate(_first_lines(path)))
+    return {row: f"line {lines.get(row, '?')}: {reason}" for row, reason in sorted(bad.items())}
+
+
+def _first_lines(path: Path) -> Iterator[int]:
+    """The line that each row starts at, the header's left out; a row can be several lines long."""
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file)
+            line, header = 1, True
+            for cells in reader:
+                if "".join(cells).strip() or len(cells) > 1:  # pandas passes over blank lines
+                    if not header:
+                        yield line
+                    header = False
+                line = reader.line_num + 1
+    finally:
+        csv.field_size_limit(before)

@@ -1,6 +1,5 @@
-"""A source as arrays in memory: pictures of one size, or the features an encoder gives them; both cached on disk."""
+"""A source as arrays in memory: texts, pictures of one size, or features of an encoder; the last two cached on disk."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +9,9 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from jlabel.data.cache import cache_folder, load_cached, store_cached
+from jlabel.data.cache import cache_folder, load_cached, rows_key, store_cached
 from jlabel.data.images import resize_image
-from jlabel.data.source import DataError, Source
+from jlabel.data.source import DataError, Source, object_array
 from jlabel.data.table import READ_THREADS
 
 
@@ -25,15 +24,15 @@ def load_arrays(
 
     Args:
       source: what to load.
-      image_size: side in pixels, see `resize_image`; needed for pictures, of no meaning for features.
+      image_size: side in pixels, see `resize_image`; needed for pictures, of no meaning for features and texts.
       cache_dir: where to cache; by default $JLABEL_CACHE, or ~/.cache/jlabel.
 
     Returns:
-      `image` uint8 [N, S, S, 3] or `features` float32 [N, D]; `label` int32 [N], `name` and the other
-      columns, each [N].
+      `image` uint8 [N, S, S, 3], `features` float32 [N, D] or `text` [N] (objects: str); `label` int32 [N], `name` and
+      the other columns, each [N].
 
     Raises:
-      DataError: no `image_size` for pictures, or a broken picture, named.
+      DataError: no `image_size` for pictures, or a broken picture or text, named.
 
     Example:
       >>> from jlabel.data.opening import open
@@ -41,6 +40,9 @@ def load_arrays(
       (200, 16, 16, 3)
     """
     _check_size(source, image_size)
+    columns = {name: np.asarray(values) for name, values in source.columns.items()}
+    if source.kind == "text":
+        return {"text": object_array(source.content(index) for index in range(len(source))), **columns}
     folder = cache_folder(cache_dir)
     cached = None
     key = None
@@ -51,7 +53,7 @@ def load_arrays(
         cached = np.stack(list(_contents(source, image_size, f"decoding {source.spec}")))
         if key is not None:
             store_cached(folder, key, cached)
-    return {source.kind: cached, **{name: np.asarray(values) for name, values in source.columns.items()}}
+    return {source.kind: cached, **columns}
 
 
 def encode_features(
@@ -79,8 +81,8 @@ def encode_features(
       float32 [N, D] in the order of the source.
 
     Raises:
-      DataError: no `image_size` for pictures, a broken picture, a batch size below 1, or an encoder whose output is
-        not [B, D].
+      DataError: no `image_size` for pictures, texts, a broken picture, a batch size below 1, or an encoder whose output
+        is not [B, D].
 
     Example:
       >>> import tempfile
@@ -91,6 +93,8 @@ def encode_features(
       (200, 3)
     """
     _check_size(source, image_size)
+    if source.kind == "text":
+        raise DataError(f"{source.spec} holds texts; encode_features is for pictures and features: use encode_texts")
     if batch_size < 1:
         raise DataError(f"batch_size={batch_size} must be at least 1")
     folder, key = cache_folder(cache_dir), _content_key(source, f"features {identity}", image_size)
@@ -140,7 +144,4 @@ def _contents(source: Source, image_size: int | None, title: str) -> Iterator[np
 
 
 def _content_key(source: Source, purpose: str, image_size: int | None) -> str:
-    digest = hashlib.sha256(f"jlabel-1 {purpose} {source.kind} {image_size} pillow-{PIL.__version__}".encode())
-    for index in range(len(source)):
-        digest.update(source.digest(index))
-    return digest.hexdigest()
+    return rows_key(source, f"{purpose} {source.kind} {image_size} pillow-{PIL.__version__}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jlabel.data.columns import build_table, content_columns, label_column
+from jlabel.data.columns import build_table, content_columns, label_columns
 from jlabel.data.source import ArrayReader, DataError, one_line
 from jlabel.data.table import Table, check_rows
 
@@ -27,15 +27,16 @@ def npz_table(location: str, options: Mapping[str, str], split: str) -> Table:
     except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{spec}: no readable NumPy archive: {one_line(error)}") from error
     kinds = {name: _kind(values) for name, values in arrays.items()}
-    image, features = content_columns(
+    content = content_columns(
         spec, kinds, options, image_names=("image", "images", "X"), feature_names=("features", "X"), numbers=False
     )
+    image, features = content.image, content.features
     count = len(arrays[image or features[0]])
     check_rows(spec, count)
     columns = {name: values for name, values in arrays.items() if values.ndim and len(values) == count}
-    for name in {label_column(spec, list(arrays), options), *features} - {None}:
+    for name in {*label_columns(spec, list(arrays), options), *features}:
         if name not in columns or (columns[name].ndim != 1 and name not in features):
-            raise DataError(f"{spec}: array {name!r} has shape {arrays[str(name)].shape}; expected ({count},)")
+            raise DataError(f"{spec}: array {name!r} has shape {arrays[name].shape}; expected ({count},)")
     pictures = columns.pop(image) if image else None
     given = arrays.get("label_names")
     return build_table(
@@ -44,7 +45,7 @@ def npz_table(location: str, options: Mapping[str, str], split: str) -> Table:
         options,
         names=[f"{path.name}:{row}" for row in range(count)],
         reader=None if pictures is None else ArrayReader(pictures),
-        features=features,
+        content=content,
         label_names=None if given is None or given.ndim != 1 else [str(name) for name in given],
     )
 

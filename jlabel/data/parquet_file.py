@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jlabel.data.columns import build_table, content_columns, label_column, text_values
+from jlabel.data.columns import build_table, content_columns, label_columns, text_values
 from jlabel.data.source import DataError, one_line
 from jlabel.data.table import Table, check_rows
 
@@ -90,17 +90,20 @@ def parquet_table(location: str, options: Mapping[str, str], split: str) -> Tabl
     paths = sorted(glob.glob(str(Path(location).expanduser()), recursive=True))
     if not paths:
         raise DataError(f"{spec}: no such file")
-    schema, groups = _layout(spec, paths)
+    schema, groups = layout(spec, paths)
     check_rows(spec, sum(group.rows for group in groups))
     kinds = {column.name: _kind(column.type) for column in schema}
-    label = label_column(spec, list(kinds), options)
-    if label is not None and kinds[label] not in ("number", "text", "bytes"):
-        raise DataError(f"{spec}: column {label!r} holds {schema.field(label).type}; labels are texts or whole numbers")
-    image, features = content_columns(spec, kinds, options)
-    wanted = [name for name, kind in kinds.items() if kind in ("number", "text") or name in (label, *features)]
+    labels = label_columns(spec, list(kinds), options)
+    for name in labels:
+        if kinds[name] not in ("number", "text", "bytes"):
+            held = schema.field(name).type
+            raise DataError(f"{spec}: column {name!r} holds {held}; labels are texts or whole numbers")
+    content = content_columns(spec, kinds, options, text_names=("text",))
+    image, used = content.image, (*labels, *content.features, *content.text)
+    wanted = [name for name, kind in kinds.items() if kind in ("number", "text") or name in used]
     wanted = [name for name in wanted if name != image]
     named = image is not None and kinds[image] == "picture" and schema.field(image).type.get_field_index("path") >= 0
-    columns, faults = _read_columns(spec, paths, wanted + [f"{image}.path"] * named)
+    columns, faults = read_columns(spec, paths, wanted + [f"{image}.path"] * named)
     names = [f"{Path(group.path).name}:{group_row}" for group in groups for group_row in _rows_in_file(group, groups)]
     if named:
         given = columns.pop(str(image))
@@ -111,13 +114,13 @@ def parquet_table(location: str, options: Mapping[str, str], split: str) -> Tabl
         options,
         names=names,
         reader=ParquetPictures(tuple(groups), image) if image else None,
-        features=features,
-        label_names=_hub_label_names(schema, label),
+        content=content,
+        label_names=_hub_label_names(schema, labels[0]) if labels else None,
         faults=faults,
     )
 
 
-def _layout(spec: str, paths: list[str]) -> tuple[pa.Schema, list[RowGroup]]:
+def layout(spec: str, paths: list[str]) -> tuple[pa.Schema, list[RowGroup]]:
     """The columns and row groups of all files, which must agree."""
     schema, groups, start = None, [], 0
     for path in paths:
@@ -149,6 +152,8 @@ def _kind(column: pa.DataType) -> str:
         return "number"
     if pa.types.is_string(column) or pa.types.is_large_string(column) or pa.types.is_string_view(column):
         return "text"
+    if _is_date(column):
+        return "text"  # as 2025-01-31 and 2025-01-31 23:59:59
     if pa.types.is_binary(column) or pa.types.is_large_binary(column) or pa.types.is_binary_view(column):
         return "bytes"
     if pa.types.is_struct(column) and column.get_field_index("bytes") >= 0:
@@ -158,7 +163,11 @@ def _kind(column: pa.DataType) -> str:
     return "other"
 
 
-def _read_columns(spec: str, paths: list[str], wanted: list[str]) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+def _is_date(column: pa.DataType) -> bool:
+    return pa.types.is_date(column) or pa.types.is_timestamp(column)
+
+
+def read_columns(spec: str, paths: list[str], wanted: list[str]) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Columns in memory as NumPy, and the rows whose text is not UTF-8."""
     parts = []
     for path in paths:
@@ -184,6 +193,8 @@ def _read_columns(spec: str, paths: list[str], wanted: list[str]) -> tuple[dict[
         else:
             if pa.types.is_struct(column.type):  # of a picture only the path was read
                 column = pa.chunked_array([chunk.field("path") for chunk in column.chunks], pa.string())
+            if _is_date(column.type):
+                column = column.cast(pa.string())
             # As bytes first: Arrow's own conversion gives up on the whole column at the first bad row.
             columns[name], bad = text_values(column.cast(pa.large_binary()).to_pylist())
             faults |= {row: f"column {name} is {reason}" for row, reason in bad.items()}
@@ -200,7 +211,7 @@ def _vectors(spec: str, name: str, column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(values, np.float32).reshape(len(column), -1)
 
 
-def _hub_label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
+def _hub_label_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Class names of a `ClassLabel` column, which the hub stores as JSON in the schema."""
     try:
         stored = json.loads((schema.metadata or {})[b"huggingface"])

@@ -1,7 +1,8 @@
 """`Source`, the random-access rows every reader yields, and cutting one into parts."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from jlabel.data.images import check_picture, decode_image
 from jlabel.errors import InputError
+
+EMPTY_TEXT = "the text is empty"
 
 
 class DataError(InputError):
@@ -21,11 +24,11 @@ class SplitError(DataError):
 
 
 class Reader(Protocol):
-    """Where the pictures or features lie: row -> encoded picture (bytes), uint8 picture or float32 features."""
+    """Where the content lies: row -> encoded picture (bytes), uint8 picture, float32 features, or text (str)."""
 
     @property
     def kind(self) -> str:
-        """`"image"` or `"features"`."""
+        """`"image"`, `"features"` or `"text"`."""
 
     @property
     def encoded(self) -> bool:
@@ -81,15 +84,16 @@ class TextReader:
 class Source:
     """Random access to the rows of one split.
 
-    `source[i]` is a dict: `image` uint8 [H, W, 3] (or `features` float32 [D]), `label` int (index into
-    `label_names`, -1 when unlabelled), `name` str, and the data's other scalar columns.
+    `source[i]` is a dict: `image` uint8 [H, W, 3] (or `features` float32 [D], or `text` str), `label` int (index into
+    `label_names`, -1 when unlabelled), `name` str, and the data's other scalar columns. Where rows have several labels
+    there is a column `labels` too: a tuple of indices, the first of which is `label`.
 
     Attributes:
       spec: what `open` was given.
       split: which rows these are.
       label_names: the classes, the same for every split of the data.
       columns: `label` int32 [N], `name` str [N] and the other scalar columns, each [N].
-      reader: where the pictures or features lie.
+      reader: where the pictures, features or texts lie.
       rows: int64 [N], the reader's row of each row here.
       skipped: (name, reason) of each broken row that was left out.
 
@@ -127,7 +131,7 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """`"image"` or `"features"`: what the rows hold."""
+        """`"image"`, `"features"` or `"text"`: what the rows hold."""
         return self.reader.kind
 
     @property
@@ -146,6 +150,8 @@ class Source:
         try:
             stored = self.reader.read(int(self.rows[index]))
             if self.kind == "text":
+                if not stored or stored.isspace():
+                    raise InputError(EMPTY_TEXT)
                 return stored
             if self.kind == "features":
                 return np.asarray(stored, np.float32)
@@ -159,8 +165,8 @@ class Source:
             stored = self.reader.read(int(self.rows[index]))
         except (InputError, OSError) as error:
             raise self.row_error(index, error) from error
-        if isinstance(stored, bytes):
-            return hashlib.sha256(stored).digest()
+        if isinstance(stored, bytes | str):
+            return hashlib.sha256(stored.encode() if isinstance(stored, str) else stored).digest()
         head = f"{stored.dtype.str}{stored.shape}".encode()
         return hashlib.sha256(head + np.ascontiguousarray(stored).tobytes()).digest()
 
@@ -185,8 +191,9 @@ def from_arrays(
     """A source over arrays in memory.
 
     Args:
-      columns: `image` uint8 [N, H, W, 3] or `features` [N, D], `label` int [N] into `label_names` (-1: unlabelled;
-        left out: all unlabelled), optionally `name` [N] and other scalar columns [N].
+      columns: `image` uint8 [N, H, W, 3], `features` [N, D] or `text` [N] (str); `label` int [N] into `label_names`
+        (-1: unlabelled; left out: all unlabelled), optionally `name` [N] and other scalar columns [N]. `labels`, N
+        tuples of indices, is for rows with several labels: the first is the row's `label`.
       label_names: the classes.
       spec: what error messages call the data.
       split: what the source calls these rows.
@@ -195,21 +202,22 @@ def from_arrays(
       The source.
 
     Raises:
-      DataError: neither or both of image and features, unequal lengths, a label outside `label_names`.
+      DataError: not just one of image, features and text, unequal lengths, a label outside `label_names`, an empty
+        text.
 
     Example:
       >>> from_arrays({"image": np.zeros((2, 8, 8, 3), np.uint8), "label": [0, 0]}, label_names=("blank",))
       Source('arrays', split='train', rows=2, classes=1)
     """
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    kinds = [kind for kind in ("image", "features") if kind in arrays]
+    kinds = [kind for kind in ("image", "features", "text") if kind in columns]
     if len(kinds) != 1:
-        raise DataError(f"{spec}: needs one of image and features, got {', '.join(sorted(arrays)) or 'no columns'}")
-    content = arrays.pop(kinds[0])
-    if kinds == ["features"]:
-        content = np.asarray(content, np.float32)
-    if content.ndim not in ((2,) if kinds == ["features"] else (3, 4)):
-        raise DataError(f"{spec}: {kinds[0]} has shape {content.shape}; give [N, D] features or [N, H, W, 3] pictures")
+        listed = ", ".join(sorted(columns)) or "no columns"
+        raise DataError(f"{spec}: needs one of image, features and text, got {listed}")
+    content = _content(spec, kinds[0], columns[kinds[0]])
+    arrays = {name: np.asarray(values) for name, values in columns.items() if name not in (*kinds, "labels")}
+    if "labels" in columns:
+        arrays["labels"] = _label_tuples(spec, columns["labels"])
+        arrays.setdefault("label", np.array([row[0] if row else -1 for row in arrays["labels"]], np.int32))
     arrays.setdefault("label", np.full(len(content), -1, np.int32))
     arrays.setdefault("name", np.array([f"{spec}#{i}" for i in range(len(content))]))
     for name, values in arrays.items():
@@ -220,7 +228,69 @@ def from_arrays(
         bad = labels[(labels < -1) | (labels >= len(label_names))][:1] if labels.dtype.kind in "iub" else labels[:1]
         raise DataError(f"{spec}: label {bad} is no index into the {len(label_names)} label names (-1 is unlabelled)")
     arrays["label"] = labels.astype(np.int32)
-    return Source(spec, split, tuple(label_names), arrays, ArrayReader(content), np.arange(len(content)))
+    for row, several in enumerate(arrays.get("labels", ())):
+        if (several[:1] or (-1,)) != (labels[row],) or not all(0 <= label < len(label_names) for label in several):
+            raise DataError(
+                f"{spec}: labels of row {row} are {several}; give indices into the {len(label_names)} label names, "
+                f"the first the row's label, {labels[row]}"
+            )
+    reader = TextReader(content) if kinds == ["text"] else ArrayReader(content)
+    return Source(spec, split, tuple(label_names), arrays, reader, np.arange(len(content)))
+
+
+def _content(spec: str, kind: str, given: Any) -> np.ndarray:
+    """Pictures, features [N, D] or texts [N] as an array of the right shape."""
+    if kind == "text":
+        texts = object_array(given)
+        for row, text in enumerate(texts):
+            if (fault := text_fault(text)) is not None:
+                raise DataError(f"{spec}: row {row}: {fault}")
+        return texts
+    content = np.asarray(given, np.float32 if kind == "features" else None)
+    if content.ndim not in ((2,) if kind == "features" else (3, 4)):
+        raise DataError(f"{spec}: {kind} has shape {content.shape}; give [N, D] features or [N, H, W, 3] pictures")
+    return content
+
+
+def _label_tuples(spec: str, given: Any) -> np.ndarray:
+    try:
+        return object_array(tuple(operator.index(label) for label in row) for row in _items(given))
+    except TypeError as error:
+        raise DataError(f"{spec}: labels must be a tuple of whole numbers a row: {one_line(error)}") from error
+
+
+def object_array(values: Iterable[Any]) -> np.ndarray:
+    """Objects [N], tuples as they are.
+
+    >>> object_array([(0, 1), ()])
+    array([(0, 1), ()], dtype=object)
+    """
+    items = _items(values)
+    array = np.empty(len(items), object)
+    for row, item in enumerate(items):
+        array[row] = item
+    return array
+
+
+def _items(values: Any) -> list[Any]:
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def text_fault(text: object) -> str | None:
+    """What is wrong with a text; None where nothing is.
+
+    >>> text_fault("a cat"), text_fault(" "), text_fault(None)
+    (None, 'the text is empty', 'the text is of type NoneType, not str')
+    """
+    if not isinstance(text, str):
+        return f"the text is of type {type(text).__name__}, not str"
+    if not text or text.isspace():
+        return EMPTY_TEXT
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"the text has no UTF-8 form: character {error.start} is half of a surrogate pair"
+    return None
 
 
 def subset(source: Source, indices: ArrayLike) -> Source:

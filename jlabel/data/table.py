@@ -19,7 +19,11 @@ READ_THREADS = 4
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of a dataset, before a split is chosen; `splits` None means that every row is for training."""
+    """All rows of a dataset, before a split is chosen.
+
+    `splits` None means that every row is for training. A broken row whose split cannot be told has the split "": it is
+    reported with every split.
+    """
 
     reader: Reader
     names: np.ndarray
@@ -28,6 +32,8 @@ class Table:
     splits: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     faults: Mapping[int, str] = field(default_factory=dict)  # row -> what is wrong with it
+    left_out: np.ndarray | None = None  # bool [N]: rows that no split has
+    checked: bool = False  # whether `faults` is the whole truth, so that no row needs to be read to find more
 
 
 def canonical_split(name: object) -> str:
@@ -63,7 +69,7 @@ def check_rows(spec: str, count: int) -> None:
 def split_error(spec: str, split: str, there: Sequence[str]) -> SplitError:
     """The error about a split the data does not have."""
     order = {"train": 0, "val": 1, "test": 2}
-    listed = sorted(set(there), key=lambda name: (order.get(name, 3), name))
+    listed = sorted(set(there) - {""}, key=lambda name: (order.get(name, 3), name))
     return SplitError(f"{spec}: no split {split!r}; there are {', '.join([*listed, 'all'])}")
 
 
@@ -138,10 +144,11 @@ def choose_rows(table: Table, spec: str, split: str, *, skip_broken: bool) -> So
     """The rows of one split; broken ones raise, or with `skip_broken` are found now, left out and listed."""
     wanted = canonical_split(split)
     splits = np.full(len(table.names), "train") if table.splits is None else table.splits
-    chosen = np.arange(len(splits)) if wanted == "all" else np.flatnonzero(splits == wanted)
-    check_rows(spec, len(splits))
-    if len(chosen) == 0:
-        raise split_error(spec, split, splits.tolist())
+    there = np.ones(len(splits), bool) if table.left_out is None else ~table.left_out
+    check_rows(spec, int(there.sum()))
+    chosen = np.flatnonzero(there & ((splits == wanted) | (splits == "") | (wanted == "all")))
+    if wanted != "all" and not (there & (splits == wanted)).any():
+        raise split_error(spec, split, splits[there].tolist())
     faults = {row: table.faults[row] for row in chosen.tolist() if row in table.faults}
     if faults and not skip_broken:
         row, reason = next(iter(faults.items()))
@@ -157,7 +164,7 @@ def choose_rows(table: Table, spec: str, split: str, *, skip_broken: bool) -> So
         spec, wanted, table.label_names, {name: values[kept] for name, values in columns.items()}, table.reader, kept,
         skipped,
     )  # fmt: skip
-    return _skip_unreadable(source) if skip_broken and source.kind == "image" else source
+    return _skip_unreadable(source) if skip_broken and source.kind != "features" and not table.checked else source
 
 
 def _skip_unreadable(source: Source) -> Source:
@@ -170,11 +177,12 @@ def _skip_unreadable(source: Source) -> Source:
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
         reasons = list(
-            tqdm(pool.map(reason, range(len(source))), "checking pictures", len(source), leave=False, disable=None)
+            tqdm(pool.map(reason, range(len(source))), "checking rows", len(source), leave=False, disable=None)
         )
     names = source.column("name")
+    content = "texts" if source.kind == "text" else "pictures"
     broken = tuple((str(names[i]), text) for i, text in enumerate(reasons) if text is not None)
     if len(broken) == len(source):
-        raise DataError(f"{source.spec}: all {len(source)} pictures are broken, the first: {broken[0]}")
+        raise DataError(f"{source.spec}: all {len(source)} {content} are broken, the first: {broken[0]}")
     kept = subset(source, [i for i, text in enumerate(reasons) if text is None])
     return replace(kept, skipped=source.skipped + broken)

@@ -36,7 +36,10 @@ def values(source: Source) -> list[int]:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("pets", "data 'pets' is not one of csv:..., embedded:..., folder:..., npz:..., parquet:..., tfds:..."),
+        (
+            "pets",
+            "data 'pets' is not one of arxiv:..., csv:..., embedded:..., folder:..., npz:..., parquet:..., reuters:",
+        ),
         ("zip:pets", "data 'zip:pets' is not one of"),
         ("folder:", "data 'folder:' is not one of"),
         ("folder:/no/such/place", "folder:/no/such/place: there is no such folder"),
@@ -149,7 +152,7 @@ def test_folder_without_classes_is_unlabelled(tmp_path: Path) -> None:
         ({"cat/1.png": picture(1), "dog/.keep": b""}, "class folder 'dog' holds no pictures"),
         ({"cat/1.png": picture(1), "2.png": picture(2)}, "picture '2.png' lies beside class folders"),
         ({"val/1.png": picture(1), "valid/2.png": picture(2)}, "two folders for one split: val, valid"),
-        ({"notes.txt": b"x"}, "there are no rows in it"),
+        ({"notes.md": b"x"}, "there are no rows in it"),
     ],
 )
 def test_bad_folders(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
