@@ -1,6 +1,7 @@
 """`csv:FILE`: a table of numbers, of texts, or of paths to pictures."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jlabel.data.folder import FileReader
 from jlabel.data.source import DataError, one_line
 from jlabel.data.table import Table, check_rows
 
+_UNDECODED = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
 _LONGEST_CELL = 2**31 - 1
 
 
@@ -28,10 +30,10 @@ def csv_table(location: str, options: Mapping[str, str], split: str) -> Table:
     except (OSError, ValueError) as error:
         raise DataError(f"{spec}: no readable table: {one_line(error)}") from error
     names = [str(name) for name in frame.columns]
-    if _first_undecoded(np.array(names, object)) is not None:
+    if _UNDECODED.search("".join(names)):
         raise DataError(f"{spec}: line 1: the names of the columns are not UTF-8 text; save the file as UTF-8")
     check_rows(spec, len(frame))
-    cells = {name: frame[name].to_numpy(dtype=object) for name in names}
+    cells = {name: np.array(frame[name], dtype=object) for name in names}
     faults = _mend_undecoded(path, cells)
     labels = {*label_columns(spec, names, options), split_column(spec, names, options), "name"}
     texts = {"text", *options.get("text", "").split(","), options.get("text")}
@@ -65,27 +67,13 @@ def _whole_numbers(cells: np.ndarray) -> np.ndarray:
         return cells
 
 
-def _first_undecoded(cells: np.ndarray) -> int | None:
-    """The first cell with bytes that are not UTF-8; None where there is none."""
-    try:
-        "\n".join(cells).encode()
-    except UnicodeEncodeError:
-        return next(row for row, cell in enumerate(cells) if not _decoded(cell))
-    return None
-
-
-def _decoded(cell: str) -> bool:
-    return not any("\udc80" <= letter <= "\udcff" for letter in cell)
-
-
 def _mend_undecoded(path: Path, columns: Mapping[str, np.ndarray]) -> dict[int, str]:
     """Empties the cells with bytes that are not UTF-8; says of their rows in which line and column these are."""
     bad: dict[int, str] = {}
     for name, cells in columns.items():
-        first = _first_undecoded(cells)
-        for row in range(len(cells) if first is None else first, len(cells)):
-            if not _decoded(cells[row]):
-                start = len(cells[row].partition(next(c for c in cells[row] if "\udc80" <= c <= "\udcff"))[0].encode())
+        for row, cell in enumerate(cells):
+            if not cell.isascii() and (match := _UNDECODED.search(cell)):
+                start = len(cell[: match.start()].encode())
                 bad.setdefault(row, f"column {name} is not UTF-8 text at byte {start} of its cell; save it as UTF-8")
                 cells[row] = ""
     if not bad:

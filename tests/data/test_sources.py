@@ -38,7 +38,7 @@ def values(source: Source) -> list[int]:
     [
         (
             "pets",
-            "data 'pets' is not one of arxiv:..., csv:..., embedded:..., folder:..., npz:..., parquet:..., reuters:",
+            "data 'pets' is not one of arxiv:..., csv:..., embedded:..., folder:..., npz:..., parquet:",
         ),
         ("zip:pets", "data 'zip:pets' is not one of"),
         ("folder:", "data 'folder:' is not one of"),
@@ -189,7 +189,7 @@ def test_all_pictures_broken(tmp_path: Path) -> None:
 
 
 def test_from_arrays_checks() -> None:
-    with pytest.raises(DataError, match="needs one of image and features, got label"):
+    with pytest.raises(DataError, match="needs one of image, features and text, got label"):
         from_arrays({"label": [0]}, label_names=("a",))
     with pytest.raises(DataError, match=r"column label has shape \(2,\); expected \(3,\)"):
         from_arrays({"features": np.eye(3), "label": [0, 0]}, label_names=("a",))
