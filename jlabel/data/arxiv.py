@@ -118,7 +118,7 @@ def arxiv_records(path: str | os.PathLike[str]) -> ArxivRecords:
       ...         print(record.title, record.categories)
       ...     print(records.broken, records.skipped)
       Curves over Q ('math.AG', 'math.NT')
-      1 [(2, 'no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)')]
+      1 [(2, 'no JSON: Expecting property name enclosed in double quotes, character 1')]
     """
     return ArxivRecords(path)
 
@@ -126,10 +126,12 @@ def arxiv_records(path: str | os.PathLike[str]) -> ArxivRecords:
 def parse_record(line: bytes) -> ArxivRecord:
     """One line as a record; a `DataError` says what is wrong with it."""
     try:
-        fields = json.loads(line.decode("utf-8-sig"))
+        fields = json.loads(line.decode("utf-8-sig").rstrip())
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text at byte {error.start} of the line") from error
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
+        raise DataError(f"no JSON: {error.msg}, character {error.pos}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or brackets in brackets
         raise DataError(f"no JSON: {one_line(error)}") from error
     if not isinstance(fields, dict):
         raise DataError(f"no JSON object but a {type(fields).__name__}")
