@@ -27,11 +27,14 @@ def csv_table(location: str, options: Mapping[str, str], split: str) -> Table:
         frame = pd.read_csv(
             path, dtype=object, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape"
         )
+        names = [str(name) for name in frame.columns]
+        "".join(names).encode()
+    except UnicodeEncodeError as error:  # of the names: cells may hold anything
+        raise DataError(f"{spec}: line 1: the names of the columns are not UTF-8 text; save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{spec}: no readable table: {one_line(error)}") from error
-    names = [str(name) for name in frame.columns]
-    if _UNDECODED.search("".join(names)):
-        raise DataError(f"{spec}: line 1: the names of the columns are not UTF-8 text; save the file as UTF-8")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for names of rows
+        raise DataError(f"{spec}: the rows have more cells than line 1 has names; put cells with a comma in quotes")
     check_rows(spec, len(frame))
     cells = {name: np.array(frame[name], dtype=object) for name in names}
     faults = _mend_undecoded(path, cells)
