@@ -19,7 +19,7 @@ from jlabel.data import DataError, arxiv, arxiv_records, load_graph
 
 def article(number: int = 0, **fields: Any) -> dict[str, Any]:
     return {
-        "id": f"0704.{number:04}", "submitter": "A. Nobody", "title": f"Title {number}", "abstract": f"  Text {number}.\n",
+        "id": f"0704.{number:04}", "title": f"Title {number}", "abstract": f"  Text {number}.\n",
         "categories": "hep-ph cs.LG", "versions": [{"version": "v1", "created": "Mon, 2 Apr 2007 19:18:42 GMT"}],
         "update_date": "2008-11-26", **fields,
     }  # fmt: skip

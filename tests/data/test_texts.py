@@ -109,7 +109,7 @@ def test_parquet_texts(tmp_path: Path) -> None:
 def test_parquet_broken_texts(tmp_path: Path) -> None:
     offsets = pa.py_buffer(np.array([0, 3, 4, 4, 4, 6], np.int32))
     valid = pa.py_buffer(bytes([0b10111]))  # the fourth is null
-    raw = pa.Array.from_buffers(pa.string(), 5, [valid, offsets, pa.py_buffer(b"cat\xff ok"[:4] + b"ok")])
+    raw = pa.Array.from_buffers(pa.string(), 5, [valid, offsets, pa.py_buffer(b"cat\xffok")])
     spec = write_parquet(tmp_path / "t.parquet", text=raw, label=[0, 1, 0, 1, 1])
     with pytest.raises(
         DataError, match=r"row 't.parquet:1': column text is not UTF-8 text; repair or remove it, or skip"
@@ -243,9 +243,7 @@ def test_csv_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
 
 def test_csv_texts_with_commas_outside_quotes(tmp_path: Path) -> None:
     fill(tmp_path, {"t.csv": b"text,label\nyes, we can,a\nno, not,b\n"})
-    with pytest.raises(
-        DataError, match="the rows have more cells than line 1 has names; put cells with a comma in quotes"
-    ):
+    with pytest.raises(DataError, match="the rows have more cells than line 1 has names; put cells"):
         jlabel.data.open(f"csv:{tmp_path}/t.csv")
 
 
@@ -296,8 +294,8 @@ def test_folder_of_texts(tmp_path: Path) -> None:
     fill(
         tmp_path,
         {
-            "README.txt": b"about", "train/neg/1.txt": b"bad", "train/pos/2.TXT": b"\xef\xbb\xbfgood", "train/list.txt": b"x",
-            "test/pos/3.txt": "très".encode(),
+            "README.txt": b"about", "train/neg/1.txt": b"bad", "train/pos/2.TXT": b"\xef\xbb\xbfgood",
+            "train/list.txt": b"x", "test/pos/3.txt": "très".encode(),
         },
     )  # fmt: skip
     train, test = jlabel.data.open(f"folder:{tmp_path}"), jlabel.data.open(f"folder:{tmp_path}", "test")
@@ -442,9 +440,7 @@ def test_bad_encoders(
 
 
 def test_encoders_are_for_their_kind(sentences: Source, tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="arrays holds texts; encode_features is for pictures and features: use encode_texts"
-    ):
+    with pytest.raises(DataError, match="arrays holds texts; .* use encode_texts"):
         encode_features(sentences, lambda x: x, identity="x", cache_dir=tmp_path)
     features = from_arrays({"features": np.eye(2)}, label_names=())
     with pytest.raises(DataError, match="arrays holds no texts but features; use encode_features"):
