@@ -234,7 +234,7 @@ class ArxivReader:
 def arxiv_table(location: str, options: Mapping[str, str], split: str) -> Table:
     """Every article: a pass over the file collects places, labels, ids and dates; texts are read when asked for.
 
-    The last quarter in order of `update_date` is for testing. A row takes about 150 bytes of memory.
+    The last quarter in order of `update_date` is for testing. Opening takes about 350 bytes of memory a row.
 
     - `rows=N`: only the first N.
     - `labels=all`: the cross-lists too, in the column `labels`; by default just the primary category.

@@ -129,7 +129,8 @@ def build_table(
     found = given.faults | dict(faults or {})
     left_out = None
     if "drop" in options:
-        given, left_out = drop_labels(spec, given, options["drop"].split(","))
+        dropped = options["drop"]
+        given, left_out = drop_labels(spec, given, [dropped] if dropped in given.names else dropped.split(","))
     if given.several is not None:
         rest["labels"] = given.several
     splits = split_names(columns[split]) if split is not None else None

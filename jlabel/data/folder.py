@@ -113,12 +113,12 @@ def _rows(folder: Path, spec: str) -> list[tuple[str | None, Path]]:
         # A text beside pictures, or beside class folders, says something about them; alone it is a row.
         loose = loose or [path for path in files if path.suffix.lower() == TEXT_ENDING]
         return [(None, path) for path in loose]
-    labelled: list[tuple[str | None, Path]] = []
-    for class_folder in classes:
-        files = _files_below(class_folder)
-        if not files:
-            raise DataError(f"{spec}: class folder {class_folder.name!r} holds no pictures or texts; remove it")
-        labelled += [(class_folder.name, path) for path in files]
+    by_class = {class_folder.name: _files_below(class_folder) for class_folder in classes}
+    labelled: list[tuple[str | None, Path]] = [(name, path) for name, paths in by_class.items() for path in paths]
+    for name, paths in by_class.items():
+        if not paths:
+            wanted = "texts" if any(path.suffix.lower() == TEXT_ENDING for _, path in labelled) else "pictures"
+            raise DataError(f"{spec}: class folder {name!r} holds no {wanted}; fill it or remove it")
     return labelled
 
 

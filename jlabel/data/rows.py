@@ -117,6 +117,6 @@ def time_splits(name: str, values: np.ndarray, left_out: np.ndarray | None = Non
     splits[order] = "train"
     splits[order[len(order) - len(order) // 4 :]] = "test"
     return splits, {
-        row: f"column {name} holds {str(values[row])[:40]!r}, not a date like 2025-01-31"
+        row: f"column {name} holds {str(values[row])[:40]!r}, neither a number nor a date like 2025-01-31"
         for row in np.flatnonzero(bad).tolist()
     }

@@ -154,6 +154,8 @@ def test_dropped_labels_leave_rows_and_names(tmp_path: Path) -> None:
     assert (source.label_names, source.labels.tolist(), contents(source)) == (("a", "b"), [1, 0], ["2", "4"])
     with pytest.raises(DataError, match="no split 'x'; there are train, test, all"):
         jlabel.data.open(f"{spec}?drop=oos", "x")
+    comma = write_parquet(tmp_path / "c.parquet", text=["1", "2"], label=["a, b", "c"])
+    assert jlabel.data.open(f"{comma}?drop=a,+b").label_names == ("c",)
     lists = jlabel.data.open(f"{spec}?drop=oos&label=label,split", "all")
     assert lists.label_names == ("a", "b", "test", "train", "x")
     assert lists.column("labels").tolist() == [(1, 3), (0, 2)]
@@ -174,7 +176,7 @@ def test_splits_by_time(tmp_path: Path) -> None:
         assert contents(jlabel.data.open(f"{spec}?time={name}", "test")) == ["4"]  # the last of those that tie
         assert contents(jlabel.data.open(f"{spec}?time={name}")) == ["0", "1", "2", "3", "5"]
     bad = write_parquet(tmp_path / "b.parquet", text=texts, label=[0] * 6, day=["26-FEB-1987", *dates[1:]])
-    message = "row 'b.parquet:0': column day holds '26-FEB-1987', not a date like 2025-01-31"
+    message = "row 'b.parquet:0': column day holds '26-FEB-1987', neither a number nor a date like 2025-01-31"
     for split in ("train", "test"):  # whichever it would be in
         with pytest.raises(DataError, match=message):
             jlabel.data.open(f"{bad}?time=day", split)
@@ -335,6 +337,9 @@ def test_folder_of_broken_texts(tmp_path: Path) -> None:
     sound = jlabel.data.open(f"folder:{tmp_path}", skip_broken=True)
     assert contents(sound) == ["fine", "fine", "too"]
     assert [name for name, _ in sound.skipped] == ["b/0.png", "a/2.txt", "a/3.txt"]
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DataError, match="class folder 'c' holds no texts; fill it or remove it"):
+        jlabel.data.open(f"folder:{tmp_path}")
     only = fill(tmp_path / "only", {"x/1.txt": b""})
     with pytest.raises(DataError, match="all 1 texts are broken"):
         jlabel.data.open(f"folder:{only}", skip_broken=True)
