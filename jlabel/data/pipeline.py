@@ -65,11 +65,12 @@ def pipeline(
       workers: processes that read and decode; 0 reads in threads of this one.
 
     Returns:
-      Iterator over dicts: `image` uint8 [B, S, S, 3] or `features` float32 [B, D], `label` int32 [B], `name` and the
-      other columns, each [B].
+      Iterator over dicts: `image` uint8 [B, S, S, 3], `features` float32 [B, D] or `text` [B], `label` int32 [B],
+      `name` and the other columns, each [B].
 
     Raises:
-      DataError: batch size, epochs, workers or process out of range, or fewer rows than a batch.
+      DataError: batch size, epochs, workers or process out of range, fewer rows than a batch, or rows with several
+        labels.
 
     Example:
       >>> from jlabel.data.opening import open
@@ -103,6 +104,8 @@ def _check(
         raise DataError(f"batch_size={batch_size} must be a positive multiple of the {count} processes")
     if batch_size > len(source):
         raise DataError(f"batch_size={batch_size} is more than the {len(source)} rows of {source.spec}")
+    if "labels" in source.columns:
+        raise DataError(f"{source.spec}: rows with several labels make no batch of one shape; use load_arrays")
     if epochs is not None and epochs < 1:
         raise DataError(f"epochs={epochs} must be at least 1, or None")
     if not 0 <= process < count:

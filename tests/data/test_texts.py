@@ -87,6 +87,16 @@ def test_bad_texts_in_memory(columns: dict[str, object], message: str) -> None:
         from_arrays(columns, label_names=("a", "b"))  # type: ignore[arg-type]
 
 
+def test_batches_of_texts() -> None:
+    columns = {"text": ["x", "yy", "z"], "label": [0, 1, 0]}
+    source = from_arrays(columns, label_names=("a", "b"))
+    batch = next(jlabel.data.pipeline(source, batch_size=2, shuffle=False, process_index=0, process_count=1))
+    assert (batch["text"].tolist(), batch["label"].tolist()) == (["x", "yy"], [0, 1])
+    several = from_arrays({**columns, "labels": [(0,), (1, 0), (0,)]}, label_names=("a", "b"))
+    with pytest.raises(DataError, match="rows with several labels make no batch of one shape; use load_arrays"):
+        jlabel.data.pipeline(several, batch_size=2)
+
+
 # --- parquet
 
 
