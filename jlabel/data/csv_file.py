@@ -33,6 +33,9 @@ def csv_table(location: str, options: Mapping[str, str], split: str) -> Table:
         raise DataError(f"{spec}: line 1: the names of the columns are not UTF-8 text; save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{spec}: no readable table: {one_line(error)}") from error
+    for name in names:
+        if len(name.splitlines()) > 1:
+            raise DataError(f"{spec}: the column name {name[:40]!r} has a line break; line 1 must name the columns")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first cells for names of rows
         raise DataError(f"{spec}: the rows have more cells than line 1 has names; put cells with a comma in quotes")
     check_rows(spec, len(frame))

@@ -253,6 +253,12 @@ def test_csv_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
         jlabel.data.open(f"csv:{tmp_path}/h.csv")
 
 
+def test_csv_names_with_line_breaks(tmp_path: Path) -> None:
+    fill(tmp_path, {"t.csv": b'text,"la\nbel"\nx,a\n'})
+    with pytest.raises(DataError, match=r"the column name 'la\\nbel' has a line break; line 1 must name the columns"):
+        jlabel.data.open(f"csv:{tmp_path}/t.csv")
+
+
 def test_csv_texts_with_commas_outside_quotes(tmp_path: Path) -> None:
     fill(tmp_path, {"t.csv": b"text,label\nyes, we can,a\nno, not,b\n"})
     with pytest.raises(DataError, match="the rows have more cells than line 1 has names; put cells"):
