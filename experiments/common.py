@@ -37,13 +37,14 @@ def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed:
         if field.name not in found and field.name in values:
             value = values[field.name].value
             found[field.name] = tuple(value) if isinstance(value, list) else value
-    try:
-        if "seeds" in found:
-            found["seeds"] = tuple(int(seed) for seed in found["seeds"])
-    except ValueError as error:
-        raise jlabel.InputError(
-            f"--seeds={','.join(found['seeds'])}: give whole numbers separated by commas"
-        ) from error
+    for name in ("seeds", "fine_counts"):
+        try:
+            if name in found:
+                found[name] = tuple(int(number) for number in found[name])
+        except ValueError as error:
+            raise jlabel.InputError(
+                f"--{name}={','.join(found[name])}: give whole numbers separated by commas"
+            ) from error
     return config_type(**found)
 
 

@@ -61,10 +61,15 @@ class FusionConfig:
     image_size: int | None = None
     methods: tuple[str, ...] = tuple(m for m in METHODS if m != "graph fused (marginal)")
     fine_per_class: int | None = None
-    coarse_set: str | None = None
+    coarse_per_class: int | None = None
+    coarse_set: tuple[str, ...] = ()
+    test_split: str = "test"
+    fine_counts: tuple[int, ...] = ()
     label_sets: tuple[str, ...] = ()
     hidden: int = 128
     skip: bool = True
+    upward: bool = False
+    contract: bool = False
     head_hidden: int = 0
     objective: str = "paths"
     credit: str = "certain"
@@ -90,11 +95,13 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, before anything is written."""
-        for name in ("steps", "batch_size", "hidden", "max_paths", "samples", "folds"):
+        for name in ("steps", "batch_size", "max_paths", "samples", "folds"):
             check_positive(name, getattr(self, name), whole=True)
-        for name in ("learning_rate", "fine_per_class", "checkpoint_every", "image_size"):
+        for name in ("learning_rate", "fine_per_class", "coarse_per_class", "checkpoint_every", "image_size"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name), whole=name != "learning_rate")
+        if self.hidden < 0 or (self.hidden == 0 and not self.skip):
+            raise InputError(f"hidden={self.hidden} must be at least 1, or 0 with skip")
         if self.folds < 2:
             raise InputError(f"folds={self.folds}: at least 2 are needed to hold rows out")
         if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
@@ -138,13 +145,26 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_integer(
         "fine_per_class", d["fine_per_class"], "With --coarse_data=rest: rows of a class that keep their label."
     )
-    flags.DEFINE_string(
-        "coarse_set", d["coarse_set"], "Label set of the coarse data; by default the smallest that fits."
+    flags.DEFINE_integer(
+        "coarse_per_class", d["coarse_per_class"], "With --coarse_data=rest: at most this many coarse rows of a class."
     )
+    flags.DEFINE_list(
+        "coarse_set", list(d["coarse_set"]), "Label set of the coarse data; by default the smallest that fits. Of "
+        "several, with --coarse_data=rest, each row has a label of one."
+    )  # fmt: skip
+    flags.DEFINE_string("test_split", d["test_split"], "Split of --data that is the test rows.")
+    flags.DEFINE_list(
+        "fine_counts", list(d["fine_counts"]), "With --coarse_data=rest: also train with these numbers of fine rows a "
+        "class, and draw accuracy against them."
+    )  # fmt: skip
     flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
-    flags.DEFINE_integer("hidden", d["hidden"], "Width of the path decoder.")
+    flags.DEFINE_integer(
+        "hidden", d["hidden"], "Width of the path decoder's recurrent unit; 0 for none, linear scores alone."
+    )
     flags.DEFINE_list("label_sets", [], "Label sets to use of a larger graph; by default all.")
     flags.DEFINE_bool("skip", d["skip"], "Path decoder: add a linear score of the features to every node.")
+    flags.DEFINE_bool("upward", d["upward"], "With --skip: the linear score of a node includes those of what is below.")
+    flags.DEFINE_bool("contract", d["contract"], "Leave out nodes of the graph that decide nothing: shorter paths.")
     flags.DEFINE_bool(
         "tune", False, "End-to-end training: choose each method's learning rate on validation rows of two seeds."
     )
@@ -218,6 +238,8 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
         seed=config.seeds[0],
         anchors=config.anchors,
         label_sets=config.label_sets,
+        contract=config.contract,
+        use_tree=None if config.hidden else True,  # without memory a tree costs next to nothing
     )
     datas, net = _load(config, plan)
     names = [m for m in config.methods if _possible(m, datas[0])]
@@ -313,8 +335,8 @@ def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encod
                 )
         return load_fusion(
             data=data, coarse_data=coarse, plan=plan, encoder_name=config.encoder, image_size=config.image_size,
-            seed=seed, fine_per_class=config.fine_per_class, coarse_set=config.coarse_set,
-            skip_broken=config.skip_broken,
+            seed=seed, fine_per_class=config.fine_per_class, coarse_sets=config.coarse_set,
+            coarse_per_class=config.coarse_per_class, test_split=config.test_split, skip_broken=config.skip_broken,
         )  # fmt: skip
 
     loaded = [load(config.seeds[0])]  # the first compiles the drawing

@@ -8,10 +8,19 @@ import numpy as np
 
 import jlabel.data
 from jlabel.data import DataError, Source, SplitError
-from jlabel.label_graph import LabelGraph, PathPlan, build_graph, match_labels, plan_paths, restrict_graph, trim_graph
+from jlabel.label_graph import (
+    LabelGraph,
+    PathPlan,
+    build_graph,
+    contract_graph,
+    match_labels,
+    plan_paths,
+    restrict_graph,
+    trim_graph,
+)
 from jlabel.networks import Encoder, encoder
 
-__all__ = ["FusionData", "Rows", "load_fusion", "load_plan"]
+__all__ = ["FusionData", "Rows", "coarsen", "load_fusion", "load_plan"]
 
 
 @dataclass(frozen=True)
@@ -45,20 +54,24 @@ class Rows:
 
 @dataclass(frozen=True)
 class FusionData:
-    """One seed's data; ``val`` is None where the data has no validation rows."""
+    """One seed's data; ``val`` is None where the data has no validation rows.
+
+    Of several coarse sets the first is the one that coarse accuracy is told for.
+    """
 
     train: Rows
     coarse: Rows | None
     val: Rows | None
     test: Rows
     fine_set: str
-    coarse_set: str | None
+    coarse_sets: tuple[str, ...] = ()
 
 
 def load_plan(
-    graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None, label_sets: tuple[str, ...] = ()
-) -> PathPlan:
-    """The plan of a graph by name or file, trimmed to a fraction of its attributes."""
+    graph: str, *, max_paths: int, keep: float, seed: int, anchors: int | None = None, label_sets: tuple[str, ...] = (),
+    contract: bool = False, use_tree: bool | None = None,
+) -> PathPlan:  # fmt: skip
+    """The plan of a graph by name or file, trimmed to a fraction of its attributes or of what decides nothing."""
     if graph == "drawn_pets" and anchors not in (None, 3):
         from jlabel.data.graphs import graph_from_table
 
@@ -75,7 +88,9 @@ def load_plan(
         built = restrict_graph(built, label_sets)
     if keep < 1:
         built = trim_graph(built, keep, key=jax.random.key(seed))
-    return plan_paths(built, max_paths=max_paths, key=jax.random.key(seed))
+    if contract:
+        built = contract_graph(built)
+    return plan_paths(built, max_paths=max_paths, key=jax.random.key(seed), use_tree=use_tree)
 
 
 def load_fusion(
@@ -87,16 +102,19 @@ def load_fusion(
     image_size: int | None,
     seed: int,
     fine_per_class: int | None = None,
-    coarse_set: str | None = None,
+    coarse_per_class: int | None = None,
+    coarse_sets: tuple[str, ...] = (),
+    test_split: str = "test",
     skip_broken: bool = False,
 ) -> tuple[FusionData, Encoder]:
     """Open both datasets, match their labels to the graph and load their rows.
 
     ``coarse_data="rest"`` keeps ``fine_per_class`` rows a class of the fine data (drawn by the seed) and uses the
-    others as coarse rows, labelled by ``coarse_set``. A pretrained encoder's features are computed once and cached.
+    others, at most ``coarse_per_class`` of each, as coarse rows; which of ``coarse_sets`` labels a row is drawn for
+    each. A pretrained encoder's features are computed once and cached.
     """
     graph = plan.graph
-    train, held_val, held_test = _open_splits(data, skip_broken)
+    train, held_val, held_test = _open_splits(data, test_split, skip_broken)
     fine_set, fine_places = match_labels(graph, train.label_names, dataset=data)
     net = (
         encoder(encoder_name, image_size=image_size)
@@ -129,18 +147,28 @@ def load_fusion(
         train, held = jlabel.data.split_rows(train, fraction=1 / 6, seed=seed)
         val = rows(held, fine_set.name, fine_places, True)
     train_rows = rows(train, fine_set.name, fine_places, True)
-    coarse, coarse_name = None, None
+    coarse = None
     if coarse_data == "rest":
-        train_rows, coarse, coarse_name = _coarsen(train_rows, plan, fine_set.name, coarse_set, fine_per_class, seed)
+        if fine_per_class is None or not coarse_sets:
+            raise DataError("--coarse_data=rest needs --fine_per_class and --coarse_set")
+        train_rows, coarse = coarsen(
+            train_rows, plan, fine_set.name, coarse_sets, per_class=fine_per_class, coarse_per_class=coarse_per_class,
+            seed=seed,
+        )  # fmt: skip
     elif coarse_data:
         source = jlabel.data.open(coarse_data, "train", skip_broken=skip_broken)
         _check_like(source, train)
-        found, places = match_labels(graph, source.label_names, dataset=coarse_data, label_set=coarse_set)
-        coarse, coarse_name = rows(source, found.name, places, False), found.name
-    return FusionData(train_rows, coarse, val, test, fine_set.name, coarse_name), net
+        if len(coarse_sets) > 1:
+            raise DataError(f"--coarse_set={','.join(coarse_sets)}: several label sets are for --coarse_data=rest")
+        wanted = coarse_sets[0] if coarse_sets else None
+        found, places = match_labels(graph, source.label_names, dataset=coarse_data, label_set=wanted)
+        coarse, coarse_sets = rows(source, found.name, places, False), (found.name,)
+    else:
+        coarse_sets = ()
+    return FusionData(train_rows, coarse, val, test, fine_set.name, coarse_sets), net
 
 
-def _open_splits(spec: str, skip_broken: bool) -> tuple[Source, Source | None, Source]:
+def _open_splits(spec: str, test_split: str, skip_broken: bool) -> tuple[Source, Source | None, Source]:
     """Training, validation (if there are any) and test rows; data without test rows gives a fifth of each class."""
 
     def optional(split: str) -> Source | None:
@@ -149,7 +177,11 @@ def _open_splits(spec: str, skip_broken: bool) -> tuple[Source, Source | None, S
         except SplitError:
             return None
 
-    train, val, test = jlabel.data.open(spec, "train", skip_broken=skip_broken), optional("val"), optional("test")
+    train = jlabel.data.open(spec, "train", skip_broken=skip_broken)
+    if test_split != "test":
+        chosen = jlabel.data.open(spec, test_split, skip_broken=skip_broken)
+        return train, None if chosen.split == "val" else optional("val"), chosen
+    val, test = optional("val"), optional("test")
     if test is None:
         train, test = jlabel.data.split_rows(train, fraction=0.2, seed=0)
         test = dataclasses.replace(test, skipped=())  # the training rows list them
@@ -178,26 +210,29 @@ def _oracle_classes(truth: dict[str, np.ndarray], graph: LabelGraph, fine_set: s
     return np.full(size, -1, np.int32)
 
 
-def _coarsen(
-    rows: Rows, plan: PathPlan, fine_set: str, coarse_set: str | None, per_class: int | None, seed: int
-) -> tuple[Rows, Rows, str]:
-    """Keep some rows of each class; give the rest the label of the coarse set that lies on their paths."""
-    if per_class is None or coarse_set is None:
-        raise DataError("--coarse_data=rest needs --fine_per_class and --coarse_set")
+def coarsen(
+    rows: Rows, plan: PathPlan, fine_set: str, coarse_sets: tuple[str, ...], *, per_class: int,
+    coarse_per_class: int | None, seed: int,
+) -> tuple[Rows, Rows]:  # fmt: skip
+    """Keep some rows of each class; give the rest a label of a coarse set, drawn for each, that lies on their paths."""
     graph = plan.graph
-    coarse_nodes = np.asarray(graph.label_set(coarse_set).nodes)
-    fine_nodes = np.asarray(graph.label_set(fine_set).nodes)
-    above = graph.reaches[coarse_nodes][:, fine_nodes] | (coarse_nodes[:, None] == fine_nodes[None])
     generator = np.random.default_rng(seed)
-    kept = np.concatenate(
-        [generator.permutation(np.flatnonzero(rows.fine == c))[:per_class] for c in np.unique(rows.fine)]
-    )
-    rest = np.setdiff1d(np.arange(len(rows)), kept)
-    missing = np.flatnonzero(~above.any(0)[rows.fine[rest]])
-    if len(missing):
-        label = graph.label_set(fine_set).labels[rows.fine[rest][missing[0]]]
-        raise DataError(f"label {label!r} lies below no label of --coarse_set={coarse_set}")
-    other = rows.take(rest)
-    target = plan.targets(coarse_set, above.argmax(0)[other.fine])
-    coarse = Rows(other.inputs, target, other.fine, other.names, other.source, other.truth)
-    return rows.take(np.sort(kept)), coarse, coarse_set
+    kept, rest = [], []
+    for c in np.unique(rows.fine):
+        members = generator.permutation(np.flatnonzero(rows.fine == c))
+        kept.append(members[:per_class])
+        rest.append(members[per_class:][:coarse_per_class])
+    other = rows.take(np.sort(np.concatenate(rest)))
+    fine_nodes = np.asarray(graph.label_set(fine_set).nodes)
+    targets = []
+    for name in coarse_sets:
+        nodes = np.asarray(graph.label_set(name).nodes)
+        above = graph.reaches[nodes][:, fine_nodes] | (nodes[:, None] == fine_nodes[None])
+        missing = np.flatnonzero(~above.any(0)[other.fine])
+        if len(missing):
+            label = graph.label_set(fine_set).labels[other.fine[missing[0]]]
+            raise DataError(f"label {label!r} lies below no label of --coarse_set={name}")
+        targets.append(plan.targets(name, above.argmax(0)[other.fine]))
+    drawn = generator.integers(len(coarse_sets), size=len(other)) if len(coarse_sets) > 1 else np.zeros(len(other), int)
+    target = np.stack(targets)[drawn, np.arange(len(other))]
+    return rows.take(np.sort(np.concatenate(kept))), dataclasses.replace(other, target=target)

@@ -75,6 +75,7 @@ def build_method(name: str, plan: PathPlan, fine_set: str, config: Any, *, froze
         hidden=config.hidden,
         num_gates=len(plan.graph.blocks) if learned else 0,
         skip=config.skip,
+        graph=plan.graph if config.upward else None,
         start_scale=0.01 if frozen else 1.0,
     )
     init, log_probs, outputs = _path_functions(plan, fine_set, module, config.gate, config.decode, averaged)

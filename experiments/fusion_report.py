@@ -59,7 +59,7 @@ def score_rows(
                 _hierarchical(d, t, plan, datas[0].fine_set) for d, t in zip(decoded, truth, strict=True)
             ],
         }
-        if datas[0].coarse_set:
+        if datas[0].coarse_sets:
             metrics["coarse accuracy"] = [_coarse(d, data, plan) for d, data in zip(decoded, datas, strict=True)]
         if runs:
             metrics["calibration error"] = [
@@ -88,8 +88,7 @@ def _hierarchical(decoded: np.ndarray, truth: np.ndarray, plan: PathPlan, fine_s
 
 def _coarse(decoded: np.ndarray, data: FusionData, plan: PathPlan) -> float:
     """Accuracy of the coarse label that the fine answer lies below, over rows that have one."""
-    assert data.coarse_set is not None
-    below = labels_below(plan, data.fine_set)[plan.label_slice(data.coarse_set)]
+    below = labels_below(plan, data.fine_set)[plan.label_slice(data.coarse_sets[0])]
     of_fine = np.append(np.where(below.any(0), below.argmax(0), -2), -1)
     known = of_fine[data.test.fine] >= 0
     return float((of_fine[decoded] == of_fine[data.test.fine])[known].mean())
@@ -142,9 +141,8 @@ def report_study(
         build_results(config.experiment, data=config.data, config=config, rows=rows, seconds=seconds),
     )
     data, main = datas[0], next(iter(results))
-    report = Report(
-        f"{config.experiment.replace('_', ' ').capitalize()}: {data.fine_set} and {data.coarse_set or 'nothing else'}"
-    )
+    coarse = ", ".join(data.coarse_sets) or "nothing else"
+    report = Report(f"{config.experiment.replace('_', ' ').capitalize()}: {data.fine_set} and {coarse}")
     report.add_text(_opening(rows, results, datas, config), heading="What was found")
     report.add_results(
         rows, paper=paper,

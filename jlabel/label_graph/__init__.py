@@ -38,5 +38,7 @@ from jlabel.label_graph.specification import build_graph as build_graph
 from jlabel.label_graph.specification import graph_spec as graph_spec
 from jlabel.label_graph.specification import match_labels as match_labels
 from jlabel.label_graph.steps import step_log_probs as step_log_probs
+from jlabel.label_graph.steps import upward_scores as upward_scores
+from jlabel.label_graph.trim import contract_graph as contract_graph
 from jlabel.label_graph.trim import restrict_graph as restrict_graph
 from jlabel.label_graph.trim import trim_graph as trim_graph

@@ -68,8 +68,9 @@ def beam_decode(
         source, node = flat // (end + 1), (flat % (end + 1)).astype(jnp.int32)
         tokens = [jnp.take_along_axis(t, source, axis=1) for t in tokens] + [node]
         done = node == end
-        state = jnp.take_along_axis(state, source[..., None], axis=1)
-        state, logits, gates = apply_fn(params, state, node)
+        if state is not None:
+            state = jnp.take_along_axis(state, source[..., None], axis=1)
+            state, logits, gates = apply_fn(params, state, node)
     nodes = jnp.stack(tokens, axis=-1)
     ended = jnp.cumsum(nodes == end, axis=-1)
     mask = (ended - (nodes == end) == 0) & jnp.isfinite(score)[..., None]
@@ -106,7 +107,8 @@ def sample_paths(
         drawn = jax.random.categorical(step_key, step, axis=-1).astype(jnp.int32)
         node = jnp.where(node == end, end, drawn)
         tokens.append(node)
-        state, logits, gates = apply_fn(params, state, node)
+        if state is not None:
+            state, logits, gates = apply_fn(params, state, node)
     nodes = jnp.stack(tokens, axis=-1)
     ended = nodes == end
     return nodes, jnp.cumsum(ended, axis=-1) - ended == 0

@@ -1,8 +1,14 @@
 """The path decoder: a gated recurrent unit that walks the label graph."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jlabel.errors import InputError
+from jlabel.label_graph.graph import LabelGraph
+from jlabel.label_graph.steps import Outputs, upward_scores
 
 __all__ = ["PathDecoder"]
 
@@ -19,10 +25,12 @@ class PathDecoder(nn.Module):
     once, at the root, and travels in the state.
 
     Attributes:
-      num_nodes: ``V`` of the graph. hidden: ``H``. num_gates: number of blocks for ``gate="learned"``, else 0.
+      num_nodes: ``V`` of the graph. hidden: ``H``; 0, with ``skip``, for linear scores alone, without memory.
+      num_gates: number of blocks for ``gate="learned"``, else 0.
       start_scale: variance scale of W at the start; small (0.01) for frozen features of few rows, so that what no row
         shows of them stays small.
       skip: add the linear scores. The state is then ``[..., H + V + 1 + G]``, else ``[..., H]``.
+      graph: with it, the linear scores flow up the graph (`upward_scores`).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -41,38 +49,48 @@ class PathDecoder(nn.Module):
     num_gates: int = 0
     skip: bool = False
     start_scale: float = 1.0
+    graph: LabelGraph | None = None
 
     def setup(self) -> None:
         """Declare the layers."""
-        init = nn.initializers.variance_scaling(self.start_scale, "fan_in", "truncated_normal")
-        self.start = nn.Dense(self.hidden, kernel_init=init)
         if self.skip:
             self.linear = nn.Dense(self.num_nodes + 1 + self.num_gates, kernel_init=nn.initializers.zeros)
+        elif not self.hidden:
+            raise InputError("hidden=0 leaves the decoder nothing to score with; give skip=True or a hidden width")
+        if not self.hidden:
+            return
+        init = nn.initializers.variance_scaling(self.start_scale, "fan_in", "truncated_normal")
+        self.start = nn.Dense(self.hidden, kernel_init=init)
         self.inputs = nn.Embed(self.num_nodes + 1, 3 * self.hidden, embedding_init=nn.initializers.normal(0.5))
         self.recurrent = nn.Dense(3 * self.hidden, kernel_init=nn.initializers.orthogonal())
         self.output = nn.Dense(self.num_nodes + 1 + self.num_gates)
 
-    def __call__(
-        self, inputs: jax.Array, node: jax.Array | None = None
-    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """State ``[..., H]``, logits ``[..., V+1]`` and gate logits ``[..., G]`` (or None) after this step.
+    def __call__(self, inputs: jax.Array, node: jax.Array | None = None) -> Outputs:
+        """State ``[..., H]`` (None without memory), logits ``[..., V+1]`` and gate logits ``[..., G]`` or None.
 
         Args:
           inputs: features ``[..., D]`` at the root, else the state. node: int ``[...]``, the node entered.
         """
         if node is None:
-            state = self.start(inputs)
-            if self.is_initializing():
+            scores = self._scores(inputs) if self.skip else None
+            state = self.start(inputs) if self.hidden else None
+            if state is not None and self.is_initializing():
                 self.step(state, jnp.zeros(state.shape[:-1], jnp.int32))
-            scores = self.linear(inputs) if self.skip else None
         else:
-            state = self.step(inputs[..., : self.hidden], node)
             scores = inputs[..., self.hidden :] if self.skip else None
-        out = self.output(state)
-        if scores is not None:
+            state = self.step(inputs[..., : self.hidden], node)
+        out: Any = scores if state is None else self.output(state)
+        if state is not None and scores is not None:
             out, state = out + scores, jnp.concatenate([state, scores], axis=-1)
         gates = out[..., self.num_nodes + 1 :] if self.num_gates else None
         return state, out[..., : self.num_nodes + 1], gates
+
+    def _scores(self, features: jax.Array) -> jax.Array:
+        """Linear scores of nodes, end-of-path and gates."""
+        scores, width = self.linear(features), self.num_nodes + 1
+        if self.graph is None:
+            return scores
+        return jnp.concatenate([upward_scores(scores[..., :width], self.graph), scores[..., width:]], axis=-1)
 
     def step(self, state: jax.Array, node: jax.Array) -> jax.Array:
         """One step of the gated recurrent unit."""

@@ -80,7 +80,7 @@ def path_log_probs(
         if block_mask is not None:
             live = live & _supervised(jnp.asarray(block_mask), graph, parent, inside)
         total = total + jnp.where(live, step, 0.0)
-        if t + 2 < nodes.shape[-1]:
+        if t + 2 < nodes.shape[-1] and state is not None:
             guess = step_log_probs(jax.lax.stop_gradient(logits), graph, parent, gate=gate, gate_logits=gates)
             fed = jnp.where(forced, child, guess.argmax(-1)) if forced is not True else child
             state, logits, gates = apply_fn(params, state, fed)

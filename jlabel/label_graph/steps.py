@@ -10,12 +10,24 @@ from jax.typing import ArrayLike
 
 from jlabel.label_graph.graph import LabelGraph
 
-__all__ = ["ApplyFn", "Competition", "Gate", "edge_log_probs", "expanded", "log_gates", "step_log_probs"]
+__all__ = [
+    "ApplyFn",
+    "Competition",
+    "Gate",
+    "Outputs",
+    "edge_log_probs",
+    "expanded",
+    "log_gates",
+    "step_log_probs",
+    "upward_scores",
+]
 
 Gate = Literal["uniform", "learned", "none"]
 Competition = Literal["block", "component"]
-# (params, features) or (params, state, node) -> (state, logits [..., V+1], gate logits [..., G] or None)
-ApplyFn = Callable[..., tuple[jax.Array, jax.Array, jax.Array | None]]
+# (params, features) or (params, state, node) -> (state, logits [..., V+1], gate logits [..., G] or None).
+# A decoder without memory gives the state None: its first logits hold everywhere on the path.
+Outputs = tuple[jax.Array | None, jax.Array, jax.Array | None]
+ApplyFn = Callable[..., Outputs]
 
 
 def step_log_probs(
@@ -137,9 +149,7 @@ def log_gates(graph: LabelGraph, node: jax.Array, gate: Gate, gate_logits: Array
     raise ValueError(f'gate={gate!r}: choose "uniform", "learned" or "none"')
 
 
-def expanded(
-    outputs: tuple[jax.Array, jax.Array, jax.Array | None], *, axis: int, shape: tuple[int, ...] | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+def expanded(outputs: Outputs, *, axis: int, shape: tuple[int, ...] | None = None) -> Outputs:
     """A decoder's state, logits and gate logits with a new axis, repeated to ``[*shape, ...]`` where it is given."""
 
     def one(x: jax.Array) -> jax.Array:
@@ -147,4 +157,50 @@ def expanded(
         return x if shape is None else jnp.broadcast_to(x, (*shape, x.shape[-1]))
 
     state, logits, gates = outputs
-    return one(state), one(logits), None if gates is None else one(gates)
+    return None if state is None else one(state), one(logits), None if gates is None else one(gates)
+
+
+def upward_scores(scores: ArrayLike, graph: LabelGraph, *, inner_scale: float = 0.2) -> jax.Array:
+    """Let the evidence for what lies below a node speak for the node.
+
+    ``s'_u = c s_u + mean_b log sum_{w in b + stop(u)} exp s'_w`` over u's blocks b, from the sinks up.
+
+    A path whose steps are a softmax of s' within each block then has, where every node has one block, the probability
+    exp(sum of c s over the path), normalised over all paths: one softmax over the labels, whose scores share the parts
+    of their common ancestors. With s alone an upper node's score is linear in the features, which "animal or artifact"
+    is not; as a log-sum-exp over what is below it need not be.
+
+    Args:
+      scores: ``[..., V+1]``, end-of-path last. graph: the graph. inner_scale: c of inner nodes (1 at sinks): how much
+        labels with common ancestors share.
+
+    Returns:
+      ``[..., V+1]``.
+
+    Example:
+      >>> import numpy as np
+      >>> from jlabel.label_graph import build_graph
+      >>> graph = build_graph({"format": "jlabel.label_graph/1", "name": "g", "root": "r", "nodes": [{"id": i} for i in
+      ...     "rabc"], "edges": [["r", "a"], ["r", "b"], ["a", "c"]]})
+      >>> print(upward_scores(np.array([0.0, 5.0, 1.0, 2.0, 0.0]), graph)[1:4])  # a: 0.2 * 5 + 2
+      [3. 1. 2.]
+    """
+    scores, end = jnp.asarray(scores), graph.num_nodes
+    found = scores * jnp.asarray(np.append(np.where(graph.sinks, 1.0, inner_scale), 1.0), scores.dtype)
+    height = np.zeros(end, int)
+    for node in reversed(graph.order):
+        below = graph.successors[node][graph.successors[node] < end]
+        height[node] = 1 + height[below].max() if len(below) else 0
+    for level in range(1, height.max() + 1):
+        nodes = np.flatnonzero(height == level)
+        total = jnp.zeros((*scores.shape[:-1], len(nodes)), scores.dtype)
+        for k in range(int(graph.num_blocks[nodes].max())):
+            inside = graph.successor_block[nodes] == k
+            members = np.where(inside, graph.successors[nodes], 0)
+            values, counts = jnp.take(found, members, axis=-1), jnp.broadcast_to(inside, total.shape + inside.shape[1:])
+            block = _logsumexp(values, counts)
+            if graph.stops[nodes].any():
+                block = jnp.where(graph.stops[nodes], jnp.logaddexp(block, found[..., -1:]), block)
+            total = total + jnp.where(inside.any(-1), block, 0.0)
+        found = found.at[..., nodes].add(total / np.maximum(graph.num_blocks[nodes], 1).astype(scores.dtype))
+    return found

@@ -49,7 +49,7 @@ def tree_step_log_probs(
         steps.append(step)
         inside = inner[children]
         slots_next = children[inside]
-        if len(slots_next):
+        if len(slots_next) and state is not None:
             from_slot = np.searchsorted(slots, tree.parent[slots_next])
             nodes = jnp.broadcast_to(jnp.asarray(tree.node[slots_next]), (batch, len(slots_next)))
             state, logits, gates = apply_fn(params, jnp.take(state, from_slot, axis=1), nodes)
@@ -78,6 +78,7 @@ def _level(
     batch, end = logits.shape[0], graph.num_nodes
     if not len(slots):
         return jnp.zeros((batch, 0), logits.dtype), jnp.zeros((batch, 0), logits.dtype)
+    column = np.minimum(np.arange(len(slots)), logits.shape[1] - 1)  # a decoder without memory has one for all slots
     # One row per (slot, set of competitors); everything below is static, so gathers have constant indices.
     rows: dict[tuple[int, tuple[int, ...]], int] = {}
     of_child, local_of_child, of_block = [], [], {}
@@ -104,14 +105,16 @@ def _level(
         listed = [*members, end] if graph.stops[tree.node[slots[s]]] else list(members)
         index[r, : len(listed)], valid[r, : len(listed)] = listed, True
     flat = logits.reshape(batch, -1)
-    picked = jnp.take(flat, row_slot[:, None] * (end + 1) + index, axis=1)
+    picked = jnp.take(flat, column[row_slot][:, None] * (end + 1) + index, axis=1)
     totals = jax.nn.logsumexp(picked, axis=-1, where=jnp.broadcast_to(valid, picked.shape))
     nodes = jnp.asarray(tree.node[slots])
+    if gates is not None:
+        gates = jnp.take(gates, column, axis=1)
     log_gate = log_gates(graph, jnp.broadcast_to(nodes, (batch, len(slots))), gate, gates)
     flat_gate, width_gate = log_gate.reshape(batch, -1), log_gate.shape[-1]
     if len(children):
         child_slot = np.searchsorted(slots, tree.parent[children])
-        chosen = jnp.take(flat, child_slot * (end + 1) + tree.node[children], axis=1)
+        chosen = jnp.take(flat, column[child_slot] * (end + 1) + tree.node[children], axis=1)
         step = chosen - jnp.take(totals, np.array(of_child), axis=1)
         step = step + jnp.take(flat_gate, child_slot * width_gate + np.array(local_of_child), axis=1)
     else:
@@ -122,7 +125,10 @@ def _level(
             blocks = [k for t, k in of_block if t == s]
             ends.append(
                 jax.nn.logsumexp(
-                    jnp.stack([log_gate[:, s, k] + logits[:, s, end] - totals[:, of_block[s, k]] for k in blocks]), 0
+                    jnp.stack(
+                        [log_gate[:, s, k] + logits[:, column[s], end] - totals[:, of_block[s, k]] for k in blocks]
+                    ),
+                    0,
                 )
             )
         else:

@@ -9,7 +9,7 @@ from jlabel.errors import InputError
 from jlabel.label_graph.graph import LabelGraph
 from jlabel.label_graph.specification import build_graph, graph_spec
 
-__all__ = ["restrict_graph", "trim_graph"]
+__all__ = ["contract_graph", "restrict_graph", "trim_graph"]
 
 
 def restrict_graph(graph: LabelGraph, label_sets: Sequence[str]) -> LabelGraph:
@@ -104,4 +104,43 @@ def trim_graph(graph: LabelGraph, keep: float, *, key: jax.Array) -> LabelGraph:
     names = {ids[v] for v in kept}
     blocks = [{**b, "nodes": [n for n in b["nodes"] if n in names]} for b in spec["blocks"] if b["parent"] in names]
     spec["blocks"] = [b for b in blocks if b["nodes"]]
+    return build_graph(spec)
+
+
+def contract_graph(graph: LabelGraph) -> LabelGraph:
+    """Drop the nodes that decide nothing: without a label, with a single child that has no other parent.
+
+    WordNet's hypernyms are full of such chains. The child takes the node's place, so paths are the same, only shorter.
+
+    Args:
+      graph: the graph.
+
+    Returns:
+      The smaller graph, with the same labels and competitors.
+
+    Example:
+      >>> from jlabel.data import load_graph
+      >>> from jlabel.label_graph import build_graph, contract_graph
+      >>> graph = build_graph(load_graph("tiny_imagenet"))
+      >>> graph.num_nodes, contract_graph(graph).num_nodes
+      (543, 410)
+    """
+    parents, children = (np.bincount(graph.edges[:, side], minlength=graph.num_nodes) for side in (1, 0))
+    only_child = {p: c for p, c in graph.edges.tolist() if children[p] == 1 and parents[c] == 1}
+    gone = {p for p in only_child if not graph.label_nodes[p] and p != graph.root}
+
+    def end(node: int) -> str:
+        while node in gone:
+            node = only_child[node]
+        return graph.ids[node]
+
+    spec, names = graph_spec(graph), {graph.ids[v] for v in gone}
+    spec["nodes"] = [node for node in spec["nodes"] if node["id"] not in names]
+    spec["edges"] = [[graph.ids[p], end(c)] for p, c in graph.edges.tolist() if p not in gone]
+    place = {name: v for v, name in enumerate(graph.ids)}
+    spec["blocks"] = [
+        {**block, "nodes": [end(place[node]) for node in block["nodes"]]}
+        for block in spec["blocks"]
+        if block["parent"] not in names
+    ]
     return build_graph(spec)

@@ -288,14 +288,15 @@ def test_tiny_imagenet_has_the_size_of_its_hypernym_graph() -> None:
     assert (graph.num_nodes, len(spec["edges"])) == (543, 566)
     assert spec["nodes"][0] == {"id": "n00001740", "title": "Entity"}
     assert sum(degree > 1 for _, degree in network.in_degree()) == 23
-    fine, coarse = spec["label_sets"]
-    assert (len(fine["labels"]), len(coarse["labels"])) == (200, 70)
+    assert [len(s["labels"]) for s in spec["label_sets"]] == [200, 118, 70, 17]
+    fine, coarse = spec["label_sets"][0], spec["label_sets"][2]
     assert all(label == node for s in (fine, coarse) for label, node in s["labels"].items())
     covered = {node: (nx.descendants(network, node) | {node}) & set(fine["labels"]) for node in network}
     assert max(len(covered[node]) for node in coarse["labels"]) == 12
     assert set().union(*(covered[node] for node in coarse["labels"])) == set(fine["labels"])
     assert not any(nx.ancestors(network, node) & set(coarse["labels"]) for node in coarse["labels"])
-    assert set(coarse_labels(spec, "tiny_imagenet", at_most=12).values()) == set(coarse["labels"])
+    for s, at_most in zip(spec["label_sets"][1:], (4, 12, 40), strict=True):
+        assert set(coarse_labels(spec, "tiny_imagenet", at_most=at_most).values()) == set(s["labels"])
 
 
 def test_wordnets_licence_goes_with_its_graph() -> None:
