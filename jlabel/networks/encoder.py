@@ -1,9 +1,9 @@
-"""Encoders by name: uint8 pictures in, feature rows out."""
+"""Encoders by name: uint8 pictures in, feature rows out. `text_encoder` has those of texts."""
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ from jlabel.errors import InputError
 from jlabel.networks.efficientnet_lite import IMAGE_SIZES, EfficientNetLite, load_efficientnet_lite
 from jlabel.networks.resnet import ResNet18
 from jlabel.networks.small_cnn import SmallCNN
+from jlabel.networks.tokenizer import TextTokenizer
 from jlabel.networks.weights import find_weights
 
 __all__ = ["ENCODERS", "Encoder", "encoder"]
@@ -30,11 +31,14 @@ class Encoder:
 
     Attributes:
       init: key -> params; a pretrained encoder reads its weights and ignores the key.
-      apply: (params, images uint8 [B, S, S, 3]) -> float32 [B, dim]; it normalises the pixels itself.
+      apply: (params, inputs) -> float32 [B, dim]. Inputs are images uint8 [B, S, S, 3] (it normalises the pixels
+        itself), token ids int32 [B, L] filled up with 0, or rows of features [B, dim].
       dim: number of features.
-      image_size: S, the side it takes; 0 for the encoder of feature rows.
+      image_size: S, the side it takes; 0 where it takes no pictures.
       pretrained: whether `init` returns trained weights.
       identity: changes whenever the features of the initial weights would; a key for caches when `pretrained`.
+      kind: of the inputs: "image", "text" or "features".
+      tokenizer: turns texts into its inputs; None where `kind` is not "text".
     """
 
     init: Callable[[jax.Array], Any]
@@ -43,6 +47,8 @@ class Encoder:
     image_size: int
     pretrained: bool
     identity: str
+    kind: Literal["image", "text", "features"] = "image"
+    tokenizer: TextTokenizer | None = None
 
 
 def encoder(name: str, *, image_size: int | None = None, dim: int | None = None, vmapped: bool = False) -> Encoder:
@@ -123,4 +129,4 @@ def _identity(dim: int) -> Encoder:
             raise InputError(f"features have the shape {list(rows.shape)}; this encoder takes [B, {dim}]")
         return rows.astype(jnp.float32)
 
-    return Encoder(lambda key: {}, apply, dim, 0, False, f"identity/{dim}")
+    return Encoder(lambda key: {}, apply, dim, 0, False, f"identity/{dim}", kind="features")
