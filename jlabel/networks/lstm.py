@@ -56,7 +56,9 @@ class BiLSTM(nn.Module):
         pooled = []
         for name, reverse in (("forward", False), ("backward", True)):
             # Taking the input's product out of the scan was measured on CPU: a third slower, for its large array.
-            cell = nn.OptimizedLSTMCell(self.hidden, dtype=self.dtype, name=name)
+            # Not Flax's orthogonal start: under `vmap` its eight decompositions can block all of XLA's CPU threads.
+            init = nn.initializers.lecun_normal()
+            cell = nn.OptimizedLSTMCell(self.hidden, recurrent_kernel_init=init, dtype=self.dtype, name=name)
             layer = nn.RNN(cell, reverse=reverse, keep_order=True)
             states = jnp.asarray(layer(x, seq_lengths=lengths))
             if self.pool == "last":
