@@ -99,21 +99,21 @@ def confusion_matrix(predicted: ArrayLike, labels: ArrayLike, *, num_classes: in
 
 
 def f1_score(predicted: ArrayLike, labels: ArrayLike, *, average: str = "macro") -> float:
-    """F1 over classes, `2 tp / (2 tp + fp + fn)`; one call for single-label and multi-label rows.
+    """F1 over classes of rows with one label each, `2 tp / (2 tp + fp + fn)`; `multilabel_f1` takes several.
 
     Micro sums the counts over classes first; macro averages the F1 of each class that the truth or a prediction names.
     A prediction of -1 is a miss of its true class and no false positive.
 
     Args:
-        predicted: `[N]` class indices with -1 for none, or boolean `[N, L]` indicators.
-        labels: `[N]` true class indices, or boolean `[N, L]` indicators.
+        predicted: `[N]` class indices with -1 for none.
+        labels: `[N]` true class indices.
         average: `"macro"` or `"micro"`.
 
     Returns:
         A float in [0, 1].
 
     Raises:
-        InputError: Unknown average, or shapes that do not fit.
+        InputError: As `accuracy`, or an unknown average.
 
     Example:
         >>> round(f1_score([0, 1, 1], [0, 1, 0]), 3), round(f1_score([0, 1, 1], [0, 1, 0], average="micro"), 3)
@@ -121,21 +121,57 @@ def f1_score(predicted: ArrayLike, labels: ArrayLike, *, average: str = "macro")
     """
     if average not in ("macro", "micro"):
         raise InputError(f"average must be 'macro' or 'micro', got {average!r}")
-    if np.ndim(labels) == 2:
-        said, truth = (
-            as_rows("predicted", predicted, ndim=2).astype(bool),
-            as_rows("labels", labels, ndim=2).astype(bool),
-        )
-        if said.shape != truth.shape:
-            raise InputError(f"predicted has shape {said.shape}, labels {truth.shape}: they must agree")
-        classes = np.flatnonzero((said | truth).any(axis=0))
-        if not classes.size:  # nothing to find, and nothing was claimed
-            return 1.0
-        said, truth = said[:, classes], truth[:, classes]
-        return float(sklearn_metrics.f1_score(truth, said, average=average, zero_division=0))
     said, truth = _pair(predicted, labels)
     classes = np.setdiff1d(np.union1d(said, truth), [-1])
     return float(sklearn_metrics.f1_score(truth, said, labels=classes, average=average, zero_division=0))
+
+
+def _indicators(name: str, values: ArrayLike) -> np.ndarray:
+    array = as_rows(name, values, ndim=2)
+    if array.dtype != bool:
+        bad = (array != 0) & (array != 1)
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise InputError(f"{name}[{row}, {column}] is {array[row, column]}; allowed: booleans, or 0 and 1")
+    return array.astype(bool)
+
+
+def multilabel_f1(predicted: ArrayLike, truth: ArrayLike, *, average: str = "micro") -> float:
+    """F1 of rows with several labels each, `2 tp / (2 tp + fp + fn)`.
+
+    Micro sums the counts over all rows and labels first, macro averages the F1 of each label, samples the F1 of each
+    row. A label that no row has and none is given leaves its F1 undefined and is left out of macro; so is a row without
+    true and given labels of samples (scikit-learn's `zero_division=nan`). A label with either alone counts 0. Where
+    nothing is true and nothing given at all, the score is 1.
+
+    Args:
+        predicted: Booleans `[N, L]`, the labels given to each row.
+        truth: Booleans `[N, L]`, the labels it has.
+        average: `"micro"`, `"macro"` or `"samples"`.
+
+    Returns:
+        A float in [0, 1].
+
+    Raises:
+        InputError: Unknown average, shapes that do not fit, or values other than 0 and 1.
+
+    Example:
+        The last label occurs nowhere.
+
+        >>> said, truth = [[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]]
+        >>> [round(multilabel_f1(said, truth, average=a), 3) for a in ("micro", "macro", "samples")]
+        [0.8, 0.5, 0.833]
+    """
+    axes = {"micro": None, "macro": 0, "samples": 1}
+    if average not in axes:
+        raise InputError(f"average must be 'micro', 'macro' or 'samples', got {average!r}")
+    said, true = _indicators("predicted", predicted), _indicators("truth", truth)
+    if said.shape != true.shape:
+        raise InputError(f"predicted has shape {said.shape}, truth {true.shape}: they must agree")
+    hits = np.atleast_1d((said & true).sum(axis=axes[average]))
+    size = np.atleast_1d(said.sum(axis=axes[average]) + true.sum(axis=axes[average]))
+    named = size > 0
+    return float(np.mean(2 * hits[named] / size[named])) if named.any() else 1.0
 
 
 def _node_sets(name: str, nodes: ArrayLike, num_nodes: int) -> np.ndarray:
@@ -143,7 +179,7 @@ def _node_sets(name: str, nodes: ArrayLike, num_nodes: int) -> np.ndarray:
     if array.ndim == 2:
         if array.shape[1] != num_nodes:
             raise InputError(f"{name} has {array.shape[1]} columns, the graph {num_nodes} nodes")
-        return as_rows(name, array, ndim=2).astype(bool)
+        return _indicators(name, array)
     ids = as_labels(name, array, low=-1, high=num_nodes)
     return (ids[:, None] == np.arange(num_nodes)) & (ids[:, None] >= 0)
 
@@ -155,10 +191,10 @@ def hierarchical_scores(
 
     With `A(S)` the set S and its ancestors without the root: `P = sum |A(Yhat) & A(Y)| / sum |A(Yhat)|`,
     `R = sum |A(Yhat) & A(Y)| / sum |A(Y)|`, sums over rows (micro), `F1 = 2 P R / (P + R)`. A mistake within the right
-    family costs less than one outside it. Rows may hold several labels.
+    family costs less than one outside it. Rows may hold several labels: give node sets, of the labels alone.
 
     Args:
-        predicted: `[N]` node indices with -1 for none, or boolean `[N, V]` node sets.
+        predicted: `[N]` node indices with -1 for none, or boolean `[N, V]` node sets; ancestors are added here.
         truth: As `predicted`.
         ancestors: Boolean `[V, V]`; `ancestors[v, u]` says that u lies above v. The diagonal does not matter.
         root: Index of the root.
@@ -176,6 +212,11 @@ def hierarchical_scores(
         >>> above[1:, 0] = above[3, 1] = above[4, 1] = True
         >>> hierarchical_scores([4], [3], above)
         HierarchicalScores(precision=0.5, recall=0.5, f1=0.5)
+
+        A row with the labels 2 and 3, of which 3 was found: 1 and 3 of the three nodes 1, 2 and 3.
+
+        >>> hierarchical_scores(np.eye(5)[[3]], np.eye(5)[[2]] + np.eye(5)[[3]], above)
+        HierarchicalScores(precision=1.0, recall=0.6666666666666666, f1=0.8)
 
     Source: Kiritchenko et al., "Learning and evaluation in the presence of class hierarchies", 2006.
     """
