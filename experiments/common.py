@@ -37,14 +37,13 @@ def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed:
         if field.name not in found and field.name in values:
             value = values[field.name].value
             found[field.name] = tuple(value) if isinstance(value, list) else value
-    for name in ("seeds", "fine_counts"):
+    for name, number in {"seeds": int, "fine_counts": int, "rates": float}.items():
         try:
             if name in found:
-                found[name] = tuple(int(number) for number in found[name])
+                found[name] = tuple(number(text) for text in found[name])
         except ValueError as error:
-            raise jlabel.InputError(
-                f"--{name}={','.join(found[name])}: give whole numbers separated by commas"
-            ) from error
+            kind = "whole numbers" if number is int else "numbers"
+            raise jlabel.InputError(f"--{name}={','.join(found[name])}: give {kind} separated by commas") from error
     return config_type(**found)
 
 

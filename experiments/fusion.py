@@ -15,22 +15,31 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import common
-from experiments.fusion_data import FusionData, load_fusion, load_plan
+from experiments.fusion_data import FusionData, is_frozen, load_fusion, load_plan
 from experiments.fusion_heads import train_heads
-from experiments.fusion_methods import METHODS, Method, build_method
+from experiments.fusion_methods import METHODS, SVM, Method, build_method
 from experiments.fusion_model import save_model
 from experiments.fusion_report import report_study, score_rows
-from experiments.fusion_training import END_TO_END_RATES, Predictions, train_end_to_end
+from experiments.fusion_svm import svm_predictions
+from experiments.fusion_training import (
+    END_TO_END_RATES,
+    FINE_TUNING_RATES,
+    Predictions,
+    label_combinations,
+    train_end_to_end,
+)
 from jlabel import InputError
-from jlabel.evaluation import Row, format_table
+from jlabel.evaluation import Row, accuracy, format_table
 from jlabel.label_graph import PathPlan
-from jlabel.networks import ENCODERS, Encoder
+from jlabel.networks import ENCODERS, TEXT_ENCODERS, Encoder
 from jlabel.training import check_positive, check_workdir, initialize_distributed, make_mesh, open_workdir
 
 __all__ = ["FusionConfig", "define_flags", "main", "run"]
 
 # What --tune picks for most methods on the drawn pictures.
+DEFAULT_METHODS = tuple(m for m in METHODS if m not in ("graph fused (marginal)", SVM))
 DEFAULT_RATE = 5e-2
+FINE_TUNING_RATE = 1e-4
 TUNE_SEEDS = 2  # seeds over whose validation rows --tune averages, as one seed's pick is mostly noise
 CHOICES = {
     "objective": ("paths", "marginal"),
@@ -40,7 +49,6 @@ CHOICES = {
     "baseline": ("leave_one_out", "moving_average", "none"),
     "gate": ("uniform", "learned", "none"),
     "decode": ("posterior", "beam", "greedy"),
-    "encoder": ENCODERS,
 }
 
 
@@ -59,8 +67,9 @@ class FusionConfig:
     weight_decay: float | None = None
     encoder: str = "cnn"
     image_size: int | None = None
-    methods: tuple[str, ...] = tuple(m for m in METHODS if m != "graph fused (marginal)")
+    methods: tuple[str, ...] = DEFAULT_METHODS
     fine_per_class: int | None = None
+    fine_fraction: float | None = None
     coarse_per_class: int | None = None
     coarse_set: tuple[str, ...] = ()
     test_split: str = "test"
@@ -88,6 +97,16 @@ class FusionConfig:
     augment: bool = True
     folds: int = 3
     tune: bool = False
+    rates: tuple[float, ...] = ()
+    balance: bool = True
+    fine_tune: bool = False
+    layer_decay: float = 0.8
+    accumulate: int = 1
+    remat: bool = False
+    bfloat16: bool = False
+    max_length: int | None = None
+    token_pool: str | None = None
+    vectors: str | None = None
     checkpoint_every: int | None = None
     skip_broken: bool = False
     mesh: str | None = None
@@ -95,11 +114,26 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, before anything is written."""
-        for name in ("steps", "batch_size", "max_paths", "samples", "folds"):
+        for name in ("steps", "batch_size", "max_paths", "samples", "folds", "accumulate"):
             check_positive(name, getattr(self, name), whole=True)
-        for name in ("learning_rate", "fine_per_class", "coarse_per_class", "checkpoint_every", "image_size"):
+        for name in (
+            "learning_rate", "fine_per_class", "coarse_per_class", "checkpoint_every", "image_size", "max_length",
+        ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name), whole=name != "learning_rate")
+        for rate in self.rates:
+            check_positive("rates", rate)
+        for count in self.fine_counts:
+            check_positive("fine_counts", count, whole=True)
+        if self.fine_counts and (self.coarse_data != "rest" or self.fine_per_class is None):
+            raise InputError("fine_counts needs coarse_data=rest and fine_per_class, whose choices it takes over")
+        if self.fine_fraction is not None and not 0 < self.fine_fraction < 1:
+            raise InputError(f"fine_fraction={self.fine_fraction} must lie between 0 and 1")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"layer_decay={self.layer_decay} must lie above 0 and be at most 1")
+        if self.encoder not in (*ENCODERS, "lstm", "minilm") and not self.encoder.startswith("bert:"):
+            names = ", ".join([*ENCODERS, *TEXT_ENCODERS])
+            raise InputError(f"encoder={self.encoder!r}: choose one of {names}")
         if self.hidden < 0 or (self.hidden == 0 and not self.skip):
             raise InputError(f"hidden={self.hidden} must be at least 1, or 0 with skip")
         if self.folds < 2:
@@ -139,11 +173,17 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
         "coarse_data", coarse_data, "Coarse data, as --data; rest: the fine rows beyond --fine_per_class; empty: none."
     )
     flags.DEFINE_string("graph", graph, "Label graph: a shipped name, or a JSON or CSV file.")
-    flags.DEFINE_enum("encoder", d["encoder"], ENCODERS, "Encoder; a pretrained one is frozen and its features cached.")
+    flags.DEFINE_string(
+        "encoder", d["encoder"], f"{', '.join([*ENCODERS, *TEXT_ENCODERS])}. A pretrained one is frozen, its features "
+        "cached, unless --fine_tune."
+    )  # fmt: skip
     flags.DEFINE_integer("image_size", d["image_size"], "Side of the pictures in pixels; by default the encoder's own.")
     flags.DEFINE_list("methods", list(d["methods"]), "Rows of the table: " + ", ".join(METHODS) + ".")
     flags.DEFINE_integer(
         "fine_per_class", d["fine_per_class"], "With --coarse_data=rest: rows of a class that keep their label."
+    )
+    flags.DEFINE_float(
+        "fine_fraction", d["fine_fraction"], "Instead of --fine_per_class: this share of each class keeps its label."
     )
     flags.DEFINE_integer(
         "coarse_per_class", d["coarse_per_class"], "With --coarse_data=rest: at most this many coarse rows of a class."
@@ -168,6 +208,19 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_bool(
         "tune", False, "End-to-end training: choose each method's learning rate on validation rows of two seeds."
     )
+    flags.DEFINE_list("rates", list(d["rates"]), "Learning rates to choose from, in place of the study's own.")
+    flags.DEFINE_bool(
+        "balance", d["balance"], "Draw fine classes equally often and choose by balanced accuracy; otherwise as they "
+        "are, and by accuracy."
+    )  # fmt: skip
+    flags.DEFINE_bool("fine_tune", False, "Train a pretrained encoder too, from its weights.")
+    flags.DEFINE_float("layer_decay", d["layer_decay"], "With --fine_tune of a BERT: rate of a layer over the next's.")
+    flags.DEFINE_integer("accumulate", 1, "End-to-end training: batches whose gradients make one step.")
+    flags.DEFINE_bool("remat", False, "BERT: less memory, more time: compute inner values again in the backward pass.")
+    flags.DEFINE_bool("bfloat16", False, "Text encoders: compute in bfloat16; parameters stay float32.")
+    flags.DEFINE_integer("max_length", d["max_length"], "Most tokens of a text; by default the encoder's own.")
+    flags.DEFINE_string("token_pool", None, "Text encoders: mean, max, cls (BERT) or last (lstm); default its own.")
+    flags.DEFINE_string("vectors", None, "lstm: a GloVe file that the word table starts from.")
     flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
     flags.DEFINE_enum(
         "objective", d["objective"], CHOICES["objective"], "Deterministic + sampled paths, or the exact marginal."
@@ -247,28 +300,77 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
         raise InputError(f"methods: {config.data} has no rows for {', '.join(config.methods)}; give --coarse_data")
     mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
     workdir = open_workdir(workdir, dataclasses.asdict(config))
-    frozen = net.pretrained or net.image_size == 0
-    methods = [build_method(name, plan, datas[0].fine_set, config, frozen=frozen) for name in names]
+    frozen, combos = is_frozen(net, config), label_combinations(datas)
+    methods = [
+        build_method(name, plan, datas[0].fine_set, config, frozen=frozen, combos=combos)
+        for name in names
+        if name != SVM
+    ]
     train = _train_heads if frozen else _train_end_to_end
-    results = train(methods, datas, net, plan, config, workdir, mesh)
+    results = train(methods, datas, net, plan, config, workdir, mesh) if methods else {}
+    if SVM in names:
+        classes = len(plan.graph.label_set(datas[0].fine_set).labels)
+        results[SVM] = [
+            svm_predictions(data, seed, classes, config.balance) for data, seed in zip(datas, config.seeds, strict=True)
+        ]
     results = {name: results[name] for name in METHODS if name in results}
+    curve = {}
+    if config.fine_counts:
+        curve = _train_curve(methods, results, datas, net, plan, config, workdir, mesh)
     rows = score_rows(results, datas, plan, config)
     if jax.process_index() == 0:
         save_model(workdir / "model", results, plan, net, config, datas[0])
-        report_study(workdir, rows, results, datas, plan, config, paper=paper or {}, seconds=time.monotonic() - start)
+        seconds = time.monotonic() - start
+        report_study(workdir, rows, results, datas, plan, config, paper=paper or {}, seconds=seconds, curve=curve)
     return rows
+
+
+def _train_curve(
+    methods: list[Method], results: dict[str, list[Predictions]], datas: list[FusionData], net: Encoder, plan: PathPlan,
+    config: FusionConfig, workdir: Path, mesh: Any,
+) -> dict[str, dict[int, list[float]]]:  # fmt: skip
+    """Accuracies of each method, by fine rows a class; every method keeps what it chose in the main study."""
+
+    def scores(found: dict[str, list[Predictions]], these: list[FusionData]) -> dict[str, list[float]]:
+        return {
+            name: [accuracy(run.decoded, data.test.fine) for run, data in zip(runs, these, strict=True)]
+            for name, runs in found.items()
+        }
+
+    assert config.fine_per_class is not None
+    curve = {name: {config.fine_per_class: values} for name, values in scores(results, datas).items()}
+    for count in config.fine_counts:
+        if count == config.fine_per_class:
+            continue
+        # As many rows in all as in the main study: a row that gains its fine label is no coarse row any more.
+        whole = None if config.coarse_per_class is None else config.fine_per_class + config.coarse_per_class - count
+        if whole is not None and whole < 1:
+            raise InputError(f"fine_counts: {count} leaves no coarse rows of {config.coarse_per_class} a class")
+        changed = dataclasses.replace(config, fine_per_class=count, coarse_per_class=whole)
+        these, _ = _load(changed, plan, net)
+        found = _train_heads(methods, these, net, plan, changed, workdir, mesh, results)
+        if SVM in results:
+            classes = len(plan.graph.label_set(datas[0].fine_set).labels)
+            found[SVM] = [
+                svm_predictions(data, seed, classes, config.balance)
+                for data, seed in zip(these, config.seeds, strict=True)
+            ]
+        for name, values in scores(found, these).items():
+            curve[name][count] = values
+    return {name: dict(sorted(found.items())) for name, found in curve.items()}
 
 
 def _train_heads(
     methods: list[Method], datas: list[FusionData], net: Encoder, plan: PathPlan, config: FusionConfig, workdir: Path,
-    mesh: Any,
+    mesh: Any, earlier: dict[str, list[Predictions]] | None = None,
 ) -> dict[str, list[Predictions]]:  # fmt: skip
-    """Every method on fixed features, all its seeds side by side."""
+    """Every method on fixed features, all its seeds side by side; ``earlier`` runs lend what they chose."""
     results: dict[str, list[Predictions]] = {}
     # FFN first: its guesses are the pseudo labels.
     for method in tqdm(sorted(methods, key=lambda m: m.name != "FFN"), desc="methods", disable=None, leave=False):
         guesses = [p.coarse_log_probs for p in results["FFN"]] if "FFN" in results else [None] * len(datas)
-        results[method.name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh)
+        before = earlier[method.name][0] if earlier else None
+        results[method.name] = train_heads(method, datas, net, plan, config, guesses, workdir, mesh, before)
     return results
 
 
@@ -281,7 +383,8 @@ def _train_end_to_end(
     On a processor two runs go at a time, as a small network's step does not fill two cores; all first seeds come
     first, so that two runs seldom compile the same program at once.
     """
-    rates = END_TO_END_RATES if config.tune else (config.learning_rate or DEFAULT_RATE,)
+    grid, default = (FINE_TUNING_RATES, FINE_TUNING_RATE) if net.pretrained else (END_TO_END_RATES, DEFAULT_RATE)
+    rates = (config.rates or grid) if config.tune else (config.learning_rate or default,)
     workers = 2 if jax.default_backend() == "cpu" and mesh is None and jax.process_count() == 1 else 1
     bar = tqdm(desc="runs", total=0, disable=None, leave=False)
     results: dict[str, list[Predictions]] = {}
@@ -321,11 +424,11 @@ def _train_end_to_end(
     return results
 
 
-def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encoder]:
+def _load(config: FusionConfig, plan: PathPlan, net: Encoder | None = None) -> tuple[list[FusionData], Encoder]:
     """The data of each seed: drawn anew for embedded data, the same rows otherwise (but for --coarse_data=rest)."""
     drawn = config.data.startswith("embedded:drawn")
 
-    def load(seed: int) -> tuple[FusionData, Encoder]:
+    def load(seed: int, net: Encoder | None) -> tuple[FusionData, Encoder]:
         data, coarse = config.data, config.coarse_data
         if drawn:
             data = _with_options(data, seed=seed, **({"anchors": config.anchors} if "drawn_pets" in data else {}))
@@ -333,18 +436,13 @@ def _load(config: FusionConfig, plan: PathPlan) -> tuple[list[FusionData], Encod
                 coarse = _with_options(
                     coarse, seed=seed, **({"anchors": config.anchors} if "species" in coarse else {})
                 )
-        return load_fusion(
-            data=data, coarse_data=coarse, plan=plan, encoder_name=config.encoder, image_size=config.image_size,
-            seed=seed, fine_per_class=config.fine_per_class, coarse_sets=config.coarse_set,
-            coarse_per_class=config.coarse_per_class, test_split=config.test_split, skip_broken=config.skip_broken,
-        )  # fmt: skip
+        return load_fusion(config, plan, data=data, coarse_data=coarse, seed=seed, net=net)
 
-    loaded = [load(config.seeds[0])]  # the first compiles the drawing
+    first, net = load(config.seeds[0], net)  # the first compiles the drawing and makes the encoder
+    found = [first]
     if drawn or config.coarse_data == "rest":
         with ThreadPoolExecutor(2) as pool:
-            loaded += pool.map(load, config.seeds[1:])
-    found = [data for data, _ in loaded]
-    net = loaded[0][1]
+            found += [data for data, _ in pool.map(lambda seed: load(seed, net), config.seeds[1:])]
     _list_skipped(found[0])
     return found * (len(config.seeds) if len(found) == 1 else 1), net
 
@@ -369,6 +467,8 @@ def _list_skipped(data: FusionData) -> None:
 
 def _possible(name: str, data: FusionData) -> bool:
     """Whether the data has the rows that a method trains on."""
+    if name == SVM:
+        return data.train.texts is not None
     if name == "oracle":
         return data.coarse is not None and bool((data.coarse.fine >= 0).any())
     return data.coarse is not None or METHODS[name] == ("fine",)

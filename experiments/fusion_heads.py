@@ -11,16 +11,18 @@ import numpy as np
 from experiments.fusion_data import FusionData, Rows
 from experiments.fusion_methods import Method
 from experiments.fusion_training import (
+    Calibration,
     Predictions,
     apply_in_chunks,
+    calibrate,
     head_init,
     joined,
     make_predictions,
     method_parts,
     optimizer_for,
     run_name,
+    selection_score,
 )
-from jlabel.evaluation import balanced_accuracy, fit_temperature
 from jlabel.label_graph import PathPlan
 from jlabel.networks import Encoder
 from jlabel.training import fit_seeds
@@ -33,30 +35,30 @@ HEAD_RATES, HEAD_DECAYS = (3e-3, 1e-2, 3e-2), (1e-3, 1e-1)
 
 def train_heads(
     method: Method, datas: Sequence[FusionData], net: Encoder, plan: PathPlan, config: Any,
-    guesses: Sequence[np.ndarray | None], workdir: Path | None, mesh: Any,
+    guesses: Sequence[np.ndarray | None], workdir: Path | None, mesh: Any, earlier: Predictions | None = None,
 ) -> list[Predictions]:  # fmt: skip
-    """Train heads on fixed features, all seeds side by side, with hyper-parameters chosen on held-out fine rows."""
+    """Train heads on fixed features, all seeds side by side, with hyper-parameters chosen on held-out fine rows.
+
+    An ``earlier`` run of the method, on other numbers of rows, lends what it chose and fitted.
+    """
     mean = datas[0].train.inputs.mean(0)
     # One scale for all features: those that vary little say little, and should not be blown up.
     scale = np.full_like(mean, datas[0].train.inputs.std(0).mean() + 1e-6)
 
     def columns(data: FusionData, guess: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        found = method_parts(method, data, plan, guess)
+        found = method_parts(method, data, plan, guess, config.balance)
         return {
-            name: (
-                ((rows.inputs - mean) / scale).astype(np.float32),
-                target,
-                weights,
-            )
-            for name, (rows, target, weights) in found.items()
+            name: (((rows.inputs[places] - mean) / scale).astype(np.float32), target, weights)
+            for name, (rows, places, target, weights) in found.items()
         }
 
     shared = all(data is datas[0] for data in datas) and "pseudo" not in method.parts
     per_seed = [columns(data, guess) for data, guess in zip(datas, guesses, strict=True)][: 1 if shared else None]
     loss_fn = _head_loss(method.loss)
-    chosen, temperature, score = _choose(
-        method, per_seed[0], datas[0], loss_fn, net, config, mean, scale, workdir, mesh
-    )
+    if earlier is None:
+        choice = _choose(method, per_seed[0], datas[0], plan, loss_fn, net, config, mean, scale, workdir, mesh)
+    else:
+        choice = (earlier.chosen, earlier.fitted, earlier.val_score)
     parts = {
         name: _joint([own[name] for own in per_seed], len(datas))
         for name in per_seed[0]
@@ -65,12 +67,13 @@ def train_heads(
     seeds = np.array(config.seeds)
     keys = jax.vmap(jax.random.key)(seeds)
     params = {"head": head_init(method.init, net.dim)(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))}
-    hyper = {name: np.full(len(seeds), value, np.float32) for name, value in chosen.items()}
+    hyper = {name: np.full(len(seeds), value, np.float32) for name, value in choice[0].items()}
     result = fit_seeds(
         loss_fn, params, joined(method, parts, config.batch_size),
         optimizer=_hyper_optimizer(config.steps, "reward_average" in params["head"]), hyper=hyper,
         steps=config.steps, keys=keys, mesh=mesh, workdir=workdir, log_every=max(1, config.steps // 20),
-        checkpoint_every=config.checkpoint_every, name=run_name(method),
+        checkpoint_every=config.checkpoint_every,
+        name=run_name(method) + (f"-{len(datas[0].train)}" if earlier else ""),
     )  # fmt: skip
     predict = _head_outputs(method.outputs)
     trained = jax.tree.map(np.asarray, result.params)
@@ -81,7 +84,7 @@ def train_heads(
         coarse = run(data.coarse)["log_probs"] if data.coarse is not None and method.name == "FFN" else None
         history = [{k: v[r] if isinstance(v, list) else v for k, v in line.items()} for line in result.history]
         kept = {**own, "encoder": {}, "mean": mean, "scale": scale}
-        found.append(make_predictions(kept, history, run(data.test), temperature, coarse, chosen, score))
+        found.append(make_predictions(kept, history, run(data.test), choice[1], coarse, choice[0], choice[2]))
     return found
 
 
@@ -104,14 +107,14 @@ def _run(predict: Any, params: Any, mean: np.ndarray, scale: np.ndarray, rows: R
 
 
 def _choose(
-    method: Method, parts: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], data: FusionData, loss_fn: Any,
-    net: Encoder, config: Any, mean: np.ndarray, scale: np.ndarray, workdir: Path | None, mesh: Any,
-) -> tuple[dict[str, float], float, float]:  # fmt: skip
-    """Learning rate and weight decay with the best balanced accuracy on rows held out of training, and a temperature.
+    method: Method, parts: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], data: FusionData, plan: PathPlan,
+    loss_fn: Any, net: Encoder, config: Any, mean: np.ndarray, scale: np.ndarray, workdir: Path | None, mesh: Any,
+) -> tuple[dict[str, float], Calibration, float]:  # fmt: skip
+    """Learning rate and weight decay with the best score on rows held out of training, and what is fitted on these.
 
     Validation rows where the data has them, else folds of the fine training rows; every method gets the same grid.
     """
-    rates = (config.learning_rate,) if config.learning_rate else HEAD_RATES
+    rates = (config.learning_rate,) if config.learning_rate else config.rates or HEAD_RATES
     decays = (config.weight_decay,) if config.weight_decay is not None else HEAD_DECAYS
     grid = [{"learning_rate": rate, "weight_decay": decay} for rate in rates for decay in decays]
     folds = 1 if data.val is not None else config.folds
@@ -121,11 +124,12 @@ def _choose(
     for c in np.unique(fine):
         members = generator.permutation(np.flatnonzero(fine == c))
         place[members] = np.arange(len(members)) % folds
+    row = method_parts(method, data, plan, None, config.balance, only_fine=True)["fine"][1]  # of each entry
     weights = np.tile(parts["fine"][2], (len(grid) * folds, 1))
     for g in range(len(grid)):
         for f in range(folds):
             if data.val is None:
-                weights[g * folds + f, place == f] = 0
+                weights[g * folds + f, place[row] == f] = 0
     spread = {
         name: (x, y, weights if name == "fine" else np.tile(w, (len(grid) * folds, 1)))
         for name, (x, y, w) in parts.items()
@@ -149,10 +153,10 @@ def _choose(
         rows = all_probs[g * folds : (g + 1) * folds]
         out = rows[0] if data.val is not None else rows[place, np.arange(len(held))]
         nll = -out[np.arange(len(held)), held.fine].mean()
-        scores.append((balanced_accuracy(out.argmax(-1), held.fine), -float(nll)))
+        scores.append((selection_score(config.balance)(out.argmax(-1), held.fine), -float(nll)))
         kept.append(out)
     best = max(range(len(grid)), key=lambda g: scores[g])
-    return grid[best], fit_temperature(kept[best], held.fine), scores[best][0]
+    return grid[best], calibrate(kept[best], held), scores[best][0]
 
 
 @functools.lru_cache(maxsize=16)

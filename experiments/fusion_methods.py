@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jlabel.label_graph import (
     PathDecoder,
@@ -25,7 +26,7 @@ from jlabel.label_graph import (
     node_log_probs,
 )
 
-__all__ = ["METHODS", "Method", "build_method"]
+__all__ = ["METHODS", "SVM", "Method", "build_method"]
 
 # Rows of a study's table, top down: name -> rows it trains on.
 METHODS = {
@@ -37,8 +38,10 @@ METHODS = {
     "FFN + coarse marginal": ("fine", "coarse"),
     "Label Set": ("fine", "coarse"),
     "pseudo labels": ("fine", "pseudo"),
+    "TF-IDF + SVM": ("fine",),
     "oracle": ("fine", "oracle"),
 }
+SVM = "TF-IDF + SVM"  # of texts; it has no head on an encoder
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Method:
       outputs: (parameters, features) -> ``log_probs``, ``decoded`` (fine class of the decoded path, or the likeliest
         one) ``[B]`` and, for a graph, ``nodes`` ``[B, V]`` (log-probabilities of passing each node).
       apply_fn: the path decoder of a graph, or None for a flat head.
+      combos: sets of several classes that are targets of their own, numbered from C on (Label Set alone has them).
     """
 
     name: str
@@ -62,13 +66,22 @@ class Method:
     log_probs: Callable[[Any, jax.Array], jax.Array]
     outputs: Callable[[Any, jax.Array], dict[str, jax.Array]]
     apply_fn: Any = None
+    combos: tuple[tuple[int, ...], ...] = ()
 
 
-def build_method(name: str, plan: PathPlan, fine_set: str, config: Any, *, frozen: bool = False) -> Method:
-    """The method of that name on this graph, with the config's options; ``frozen`` features start near zero."""
+def build_method(
+    name: str, plan: PathPlan, fine_set: str, config: Any, *, frozen: bool = False,
+    combos: tuple[tuple[int, ...], ...] = (),
+) -> Method:  # fmt: skip
+    """The method of that name on this graph, with the config's options; ``frozen`` features start near zero.
+
+    ``combos`` are the sets of classes that rows with several labels have.
+    """
+    if name == "Label Set":
+        functions = _label_set_functions(plan, fine_set, config.head_hidden, frozen, combos)
+        return Method(name, METHODS[name], *functions, combos=combos)
     if not name.startswith("graph"):
-        build = _label_set_functions if name == "Label Set" else _softmax_functions
-        return Method(name, METHODS[name], *build(plan, fine_set, config.head_hidden, frozen))
+        return Method(name, METHODS[name], *_softmax_functions(plan, fine_set, config.head_hidden, frozen))
     averaged, learned = config.baseline == "moving_average", config.gate == "learned"
     module: Any = PathDecoder(
         plan.graph.num_nodes,
@@ -131,9 +144,15 @@ def _softmax_functions(plan: PathPlan, fine_set: str, hidden: int, frozen: bool)
 
 
 @functools.lru_cache(maxsize=16)
-def _label_set_functions(plan: PathPlan, fine_set: str, hidden: int, frozen: bool) -> tuple[Any, Any, Any, Any]:
+def _label_set_functions(
+    plan: PathPlan, fine_set: str, hidden: int, frozen: bool, combos: tuple[tuple[int, ...], ...]
+) -> tuple[Any, Any, Any, Any]:
     head: Any = _Head(plan.graph.num_nodes, hidden, frozen)
     positive, known = label_set_targets(plan)
+    for classes in combos:  # a node is known where every label says something about it, or one that it is there
+        together = positive[list(classes)].any(0)
+        positive = np.vstack([positive, together])
+        known = np.vstack([known, known[list(classes)].all(0) | together])
 
     def loss(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         del key

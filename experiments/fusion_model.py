@@ -16,17 +16,20 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from experiments.fusion_data import FusionData
+from experiments.fusion_data import FusionData, is_frozen
 from experiments.fusion_methods import Method, build_method
-from experiments.fusion_training import Predictions
+from experiments.fusion_training import Calibration, Predictions
 from jlabel import InputError
 from jlabel.label_graph import PathPlan, beam_decode, build_graph, graph_spec, label_log_probs, labels_below, plan_paths
-from jlabel.networks import Encoder, encoder
+from jlabel.networks import Encoder, TextTokenizer, encoder, text_encoder
 
 __all__ = ["FusionModel", "load_model", "save_model"]
 
 FORMAT = "jlabel.fusion_model/1"
-FIELDS = ("method", "fine_set", "temperature", "features", "image_size", "graph", "config")
+FIELDS = (
+    "method", "fine_set", "temperature", "threshold", "features", "kind", "image_size", "tokenizer",
+    "embedding_dim", "graph", "config",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class FusionModel:
 
     Attributes:
       plan: graph and paths. method: its head. net: its encoder. params: ``{"encoder", "head", "mean"?, "scale"?}``.
-      fine_set: label set it was trained for. temperature: fitted on validation rows. config: the study's settings.
+      fine_set: label set it was trained for. fitted: on held-out rows. config: the study's settings.
     """
 
     plan: PathPlan
@@ -43,7 +46,7 @@ class FusionModel:
     net: Encoder
     params: Any
     fine_set: str
-    temperature: float
+    fitted: Calibration
     config: SimpleNamespace
 
     def features(self, inputs: jax.Array) -> jax.Array:
@@ -62,14 +65,14 @@ class FusionModel:
         A flat head gives another set's label the sum over the fine labels below it.
 
         Args:
-          inputs: ``[B, S, S, 3]`` uint8 pictures or ``[B, D]`` features. beam: paths kept.
+          inputs: ``[B, S, S, 3]`` uint8 pictures, ``[B, L]`` token ids or ``[B, D]`` features. beam: paths kept.
 
         Returns:
           ``probs/SET`` ``[B, C]`` for each label set (the fine set after the temperature), and for a graph model
           ``paths`` ``[B, beam, T]``, ``path_mask`` and ``path_log_probs`` ``[B, beam]``.
         """
         features = self.features(inputs)
-        log_probs = self.method.log_probs(self.params["head"], features) / self.temperature
+        log_probs = self.method.log_probs(self.params["head"], features) / self.fitted.temperature
         out = {f"probs/{self.fine_set}": jax.nn.softmax(log_probs, axis=-1)}
         others = [label_set.name for label_set in self.plan.graph.label_sets if label_set.name != self.fine_set]
         if self.method.apply_fn is None:
@@ -92,15 +95,23 @@ def save_model(
     """Write the first method's first seed: ``model.json`` and ``params.safetensors``, both or neither."""
     name = next(iter(results))
     best = results[name][0]
-    params = {k: v for k, v in best.params.items() if not (k == "encoder" and net.pretrained)}
+    if best.params is None:  # the SVM alone
+        return
+    trained = not (net.pretrained and is_frozen(net, config))
+    params = {k: v for k, v in best.params.items() if k != "encoder" or trained}
     arrays = {jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(params)}
     document = {
         "format": FORMAT,
         "method": name,
         "fine_set": data.fine_set,
-        "temperature": best.temperature,
+        "temperature": best.fitted.temperature,
+        "threshold": best.fitted.threshold,
         "features": net.dim,
+        "kind": net.kind,
+        "embedding_dim": _embedding_dim(arrays),
         "image_size": net.image_size,
+        # A vocabulary that was learnt goes with the model; a pretrained encoder has its own.
+        "tokenizer": net.tokenizer.to_json() if net.tokenizer is not None and not net.pretrained else None,
         "graph": graph_spec(plan.graph),
         "config": asdict(config),
     }
@@ -113,6 +124,12 @@ def save_model(
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _embedding_dim(arrays: Mapping[str, np.ndarray]) -> int | None:
+    """Width of the word table of an encoder that has one."""
+    tables = [array.shape[1] for name, array in arrays.items() if name.endswith("['word']['embedding']")]
+    return tables[0] if tables else None
 
 
 def load_model(workdir: Path) -> FusionModel:
@@ -141,19 +158,32 @@ def load_model(workdir: Path) -> FusionModel:
     config = SimpleNamespace(**document["config"])
     plan = plan_paths(build_graph(document["graph"]), max_paths=config.max_paths, key=jax.random.key(config.seeds[0]))
     method = build_method(document["method"], plan, document["fine_set"], config)
-    if document["image_size"] == 0:  # trained on rows of features
-        net = encoder("identity", dim=document["features"])
-    else:
-        net = encoder(config.encoder, image_size=document["image_size"])
+    net = _encoder(document, config)
     shapes: dict[str, Any] = {"head": jax.eval_shape(lambda: method.init(jax.random.key(0), net.dim))}
     if "['mean']" in arrays:
         shapes |= {"mean": 0, "scale": 0}
-    if not net.pretrained:
+    kept = net.pretrained and is_frozen(net, config)
+    if not kept:
         shapes["encoder"] = jax.eval_shape(lambda: net.init(jax.random.key(0)))
     try:
         params = jax.tree_util.tree_map_with_path(lambda path, _: arrays[jax.tree_util.keystr(path)], shapes)
     except KeyError as error:
         raise InputError(f"the model in {str(folder)!r} lacks {error.args[0]}: run the study again") from error
-    if net.pretrained:
+    if kept:
         params["encoder"] = net.init(jax.random.key(0))
-    return FusionModel(plan, method, net, params, document["fine_set"], document["temperature"], config)
+    fitted = Calibration(document["temperature"], document["threshold"])
+    return FusionModel(plan, method, net, params, document["fine_set"], fitted, config)
+
+
+def _encoder(document: dict[str, Any], config: SimpleNamespace) -> Encoder:
+    """The encoder the model was trained with."""
+    if document["kind"] == "features":
+        return encoder("identity", dim=document["features"])
+    if document["kind"] == "image":
+        return encoder(config.encoder, image_size=document["image_size"])
+    options: dict[str, Any] = {"pool": config.token_pool, "bfloat16": config.bfloat16}
+    if document["tokenizer"] is None:
+        return text_encoder(config.encoder, max_length=config.max_length, **options)
+    # The width of the word table is that of the vectors it started from; their file is not needed any more.
+    tokenizer, width = TextTokenizer.from_json(document["tokenizer"]), document["embedding_dim"]
+    return text_encoder("lstm", tokenizer=tokenizer, embedding_dim=width, **options)

@@ -9,7 +9,9 @@ import numpy as np
 
 import jlabel.data
 from experiments.fusion_data import FusionData
+from experiments.fusion_hierarchy import add_hierarchy
 from experiments.fusion_methods import METHODS
+from experiments.fusion_texts import add_text_gallery
 from experiments.fusion_training import Predictions
 from jlabel.evaluation import (
     Report,
@@ -23,9 +25,12 @@ from jlabel.evaluation import (
     confusion_figure,
     confusion_matrix,
     curves_figure,
+    f1_score,
     graph_figure,
     hierarchical_scores,
+    lines_figure,
     make_row,
+    multilabel_f1,
     paired_bootstrap,
     paired_comparison,
     reliability_bins,
@@ -55,10 +60,15 @@ def score_rows(
         metrics = {
             "accuracy": [accuracy(d, t) for d, t in zip(decoded, truth, strict=True)],
             "balanced accuracy": [balanced_accuracy(d, t) for d, t in zip(decoded, truth, strict=True)],
-            "hierarchical F1": [
-                _hierarchical(d, t, plan, datas[0].fine_set) for d, t in zip(decoded, truth, strict=True)
-            ],
         }
+        if datas[0].test.fine_sets is not None:
+            metrics = _several_labels(runs, decoded, datas, plan)
+        else:
+            if datas[0].test.texts is not None:
+                metrics["macro F1"] = [f1_score(d, t) for d, t in zip(decoded, truth, strict=True)]
+            metrics["hierarchical F1"] = [
+                _hierarchical(d, t, plan, datas[0].fine_set) for d, t in zip(decoded, truth, strict=True)
+            ]
         if datas[0].coarse_sets:
             metrics["coarse accuracy"] = [_coarse(d, data, plan) for d, data in zip(decoded, datas, strict=True)]
         if runs:
@@ -74,16 +84,44 @@ def score_rows(
     return rows
 
 
+def _several_labels(
+    runs: Sequence[Predictions] | None, decoded: Sequence[np.ndarray], datas: Sequence[FusionData], plan: PathPlan
+) -> dict[str, list[float]]:
+    """F1 of label sets, and whether the likeliest label is the row's first one."""
+    metrics: dict[str, list[float]] = {"micro F1": [], "macro F1": [], "hierarchical F1": [], "accuracy": []}
+    nodes = np.asarray(plan.graph.label_set(datas[0].fine_set).nodes)
+    certain = _certain_ancestors(plan)
+    for r, data in enumerate(datas):
+        truth = data.test.fine_sets
+        assert truth is not None
+        found = runs[r].decoded_sets if runs else None
+        if found is None:
+            found = np.arange(truth.shape[1])[None] == decoded[r][:, None]
+        found_nodes, true_nodes = np.zeros((2, len(truth), plan.graph.num_nodes), bool)
+        found_nodes[:, nodes], true_nodes[:, nodes] = found, truth
+        metrics["micro F1"].append(multilabel_f1(found, truth, average="micro"))
+        metrics["macro F1"].append(multilabel_f1(found, truth, average="macro"))
+        metrics["hierarchical F1"].append(
+            hierarchical_scores(found_nodes, true_nodes, certain, root=plan.graph.root).f1
+        )
+        metrics["accuracy"].append(accuracy(decoded[r], data.test.fine))
+    return metrics
+
+
 def _majority(data: FusionData) -> np.ndarray:
     return np.full(len(data.test), majority_label(data.train.fine, int(data.train.fine.max()) + 1))
 
 
 def _hierarchical(decoded: np.ndarray, truth: np.ndarray, plan: PathPlan, fine_set: str) -> float:
     nodes = np.append(plan.graph.label_set(fine_set).nodes, -1)
-    # Only what the label makes certain counts: an uncertain coat is neither right nor wrong.
+    return hierarchical_scores(nodes[decoded], nodes[truth], _certain_ancestors(plan), root=plan.graph.root).f1
+
+
+def _certain_ancestors(plan: PathPlan) -> np.ndarray:
+    """bool ``[V, V]``: only what the label makes certain counts; an uncertain coat is neither right nor wrong."""
     certain = plan.graph.reaches.T.copy()
     certain[plan.class_nodes] &= ~plan.paths.uncertain
-    return hierarchical_scores(nodes[decoded], nodes[truth], certain, root=plan.graph.root).f1
+    return certain
 
 
 def _coarse(decoded: np.ndarray, data: FusionData, plan: PathPlan) -> float:
@@ -134,6 +172,7 @@ def free_attribute_correct(found: Predictions, data: FusionData, plan: PathPlan,
 def report_study(
     workdir: Path, rows: list[Row], results: Mapping[str, Sequence[Predictions]], datas: Sequence[FusionData],
     plan: PathPlan, config: Any, *, paper: dict[tuple[str, str], float], seconds: float,
+    curve: Mapping[str, Mapping[int, Sequence[float]]],
 ) -> None:  # fmt: skip
     """Write results.json, the figures and report.html."""
     write_results(
@@ -165,13 +204,18 @@ def report_study(
     for name, runs in chosen.items():
         for label, field in (
             (f"{name}, raw", "raw_log_probs"),
-            (f"{name}, T={runs.temperature:.2f}", "log_probs"),
+            (f"{name}, T={runs.fitted.temperature:.2f}", "log_probs"),
         ):
             probs = np.exp(np.concatenate([getattr(p, field) for p in results[name]]))
             truth = np.concatenate([d.test.fine for d in datas])
             bins[label] = reliability_bins(np.minimum(probs.max(1), 1.0), probs.argmax(1) == truth)
     add("reliability", reliability_figure(bins), "Confidence against accuracy, before and after the temperature.",
         "Reliability diagrams")  # fmt: skip
+    if curve:
+        _curve(report, workdir, curve)
+    add_hierarchy(report, workdir, results, datas, plan)
+    if data.train.texts is not None:
+        add_text_gallery(report, results[main][0], data, plan)
     if data.train.source.kind == "image":
         _galleries(report, workdir, results[main][0] if main in OURS else None, data, plan)
     names = plan.graph.label_set(data.fine_set).labels
@@ -185,8 +229,9 @@ def report_study(
         f"{main}: share of each true label, all seeds.",
         "Confusion matrix",
     )
-    add("training", curves_figure(results[main][0].history, title=f"{main}, seed {config.seeds[0]}"),
-        "Training means since the line before.", "Training curves")  # fmt: skip
+    if results[main][0].history:
+        add("training", curves_figure(results[main][0].history, title=f"{main}, seed {config.seeds[0]}"),
+            "Training means since the line before.", "Training curves")  # fmt: skip
     add(
         "graph",
         graph_figure(graph_spec(plan.graph)),
@@ -201,21 +246,42 @@ def report_study(
     report.write(workdir / "report.html")
 
 
+def _curve(report: Report, workdir: Path, curve: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
+    """Accuracy against fine rows a class, drawn and as a table."""
+    counts = list(next(iter(curve.values())))
+    lines = {name: (counts, np.array([found[c] for c in counts]).T) for name, found in curve.items()}
+    figure = lines_figure(lines, xlabel="fine rows a class", ylabel="accuracy", log_x=True)
+    save_figure(workdir / "figures" / "fine_rows.png", figure)
+    report.add_figure(
+        figure, caption="Mean over seeds and one standard deviation. All other rows of a class have a coarse label.",
+        alt="Accuracy against the number of fine rows a class",
+    )  # fmt: skip
+    table = []
+    for name, found in curve.items():
+        cells = [make_row(name, "accuracy", found[c]) for c in counts]
+        table.append([name, *(f"{row.mean:.3f} [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]" for row in cells)])
+    report.add_table(
+        ["method", *map(str, counts)], table, caption="Accuracy by fine rows a class, with 95 % t intervals over seeds."
+    )
+
+
 def _opening(rows: list[Row], results: Mapping[str, Any], datas: Sequence[FusionData], config: Any) -> str:
     """What the table says, in words."""
     mean = {(r.method, r.metric): r.mean for r in rows}
     data, main = datas[0], next(iter(results))
     coarse = f", {len(data.coarse)} coarse rows ({config.coarse_data})" if data.coarse is not None else ""
+    score = "micro F1" if data.test.fine_sets is not None else "balanced accuracy" if config.balance else "accuracy"
+    also = f", {score} {mean[main, score]:.3f}" if score != "accuracy" else ""
     lines = [
         f"{len(data.train)} fine rows ({config.data}){coarse}, {len(data.test)} test rows. "
-        f"{main}: accuracy {mean[main, 'accuracy']:.3f}, balanced {mean[main, 'balanced accuracy']:.3f}."
+        f"{main}: accuracy {mean[main, 'accuracy']:.3f}{also}."
     ]
     others = [m for m in results if m not in OURS and m != "oracle"]
     if others:
-        best = max(others, key=lambda m: mean[m, "balanced accuracy"])
-        gap = mean[main, "balanced accuracy"] - mean[best, "balanced accuracy"]
+        best = max(others, key=lambda m: mean[m, score])
+        gap = mean[main, score] - mean[best, score]
         lines.append(
-            f"The best other method is {best} with {mean[best, 'balanced accuracy']:.3f} balanced accuracy: "
+            f"The best other method is {best} with {mean[best, score]:.3f} {score}: "
             f"{main} is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} it."
         )
     return "\n\n".join(lines)

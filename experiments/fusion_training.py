@@ -1,10 +1,10 @@
 """Training a method of a fusion study end to end, and what end-to-end training shares with heads on features."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +15,35 @@ import optax.contrib
 import jlabel.data
 from experiments.fusion_data import FusionData, Rows
 from experiments.fusion_methods import Method
-from jlabel.evaluation import balanced_accuracy, fit_temperature
+from jlabel.evaluation import accuracy, balanced_accuracy, fit_temperature, multilabel_f1
 from jlabel.label_graph import PathPlan, labels_below, pseudo_labels
-from jlabel.networks import Encoder
+from jlabel.networks import Encoder, layer_decay
 from jlabel.training import ArrayBatches, fit, join_batches
 
 __all__ = [
+    "FINE_TUNING_RATES",
+    "Calibration",
     "Predictions",
     "apply_in_chunks",
+    "calibrate",
+    "choose_threshold",
     "head_init",
     "joined",
+    "label_combinations",
+    "labels_above",
     "make_predictions",
     "method_parts",
     "optimizer_for",
     "run_name",
+    "selection_score",
     "train_end_to_end",
 ]
 
 CHUNK = 256
 # What --tune tries for every method, on validation rows.
 END_TO_END_RATES, END_TO_END_DECAY = (2e-2, 4e-2, 8e-2), 1e-2
+FINE_TUNING_RATES = (5e-5, 1e-4, 2e-4)  # of a pretrained encoder
+HEAD_FACTOR = 20.0  # learning rate of a new head over that of the pretrained encoder below it
 ADAM_SHARE = 0.3  # learning rate of Adam over Muon's, for what is no kernel
 
 
@@ -45,8 +54,10 @@ class Predictions:
     Attributes:
       params: ``{"encoder", "head"}``; history: the training log.
       log_probs: test rows ``[N, F]``, after the temperature. raw_log_probs: before it.
-      temperature: fitted on validation rows.
+      fitted: on held-out rows.
       decoded: fine class of each test row's decoded path ``[N]`` (the arg max of a flat head).
+      decoded_sets: fine classes of rows that may have several, bool ``[N, F]``, or None: those at least ``threshold``
+        times as likely as the likeliest.
       nodes: ``[N, V]`` log-probabilities of passing each node, or None.
       coarse_log_probs: of the coarse training rows, for pseudo labels.
       chosen: hyper-parameters chosen by validation. val_score: balanced accuracy of validation rows.
@@ -56,12 +67,13 @@ class Predictions:
     history: list[dict[str, Any]]
     log_probs: np.ndarray
     raw_log_probs: np.ndarray
-    temperature: float
+    fitted: "Calibration"
     decoded: np.ndarray
     nodes: np.ndarray | None
     coarse_log_probs: np.ndarray | None
     chosen: dict[str, float]
     val_score: float
+    decoded_sets: np.ndarray | None = None
 
 
 def optimizer_for(
@@ -122,8 +134,10 @@ def _kernel_axes(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
-def class_weights(target: np.ndarray) -> np.ndarray:
-    """Weights that give every class the same share of the draws."""
+def class_weights(target: np.ndarray, balance: bool) -> np.ndarray:
+    """Weights that give every class, or every row, the same share of the draws."""
+    if not balance:
+        return np.full(len(target), 1 / len(target))
     classes, inverse, counts = np.unique(target, return_inverse=True, return_counts=True)
     return (1.0 / counts)[inverse] / len(classes)
 
@@ -190,17 +204,23 @@ def train_end_to_end(
     """
     loss_fn, predict = _end_to_end_loss(method.loss, net), _end_to_end_predict(method.outputs, net)
     parts = {
-        name: (rows.inputs, target, weights)
-        for name, (rows, target, weights) in method_parts(method, data, plan, guesses).items()
+        name: (rows.inputs[places], target, weights)
+        for name, (rows, places, target, weights) in method_parts(method, data, plan, guesses, config.balance).items()
     }
     encoder_key, head_key, fit_key = jax.random.split(jax.random.key(seed), 3)
     params = {"encoder": net.init(encoder_key), "head": head_init(method.init, net.dim)(head_key)}
     averaged = "reward_average" in params["head"]
     decay = config.weight_decay if config.weight_decay is not None else END_TO_END_DECAY
+    if net.pretrained:
+        optimizer = _fine_tuner(rate, decay, config.steps, averaged, config.layer_decay, config.accumulate)
+    else:
+        optimizer = _optimizer(rate, decay, config.steps, averaged, config.accumulate)
+    augment = _augmented if config.augment and net.kind == "image" else None
+    steps = config.steps * config.accumulate
     result = fit(
-        loss_fn, params, joined(method, parts, config.batch_size, _augmented if config.augment else None),
-        optimizer=_optimizer(rate, decay, config.steps, averaged), steps=config.steps, key=fit_key, mesh=mesh,
-        workdir=workdir, log_every=max(1, config.steps // 20), checkpoint_every=config.checkpoint_every,
+        loss_fn, params, joined(method, parts, config.batch_size, augment), optimizer=optimizer, steps=steps,
+        key=fit_key, mesh=mesh, workdir=workdir, log_every=max(1, steps // 20),
+        checkpoint_every=config.checkpoint_every,
         name=f"{run_name(method)}-{seed}-{rate:g}", progress=False,  # the study shows one bar for all its runs
     )  # fmt: skip
 
@@ -214,9 +234,14 @@ def train_end_to_end(
     if data.coarse is not None and method.name == "FFN":
         coarse = outputs(data.coarse)["log_probs"]
     return make_predictions(
-        params, result.history, outputs(data.test), fit_temperature(held["log_probs"], data.val.fine), coarse,
-        {"learning_rate": rate}, balanced_accuracy(held["decoded"], data.val.fine),
+        params, result.history, outputs(data.test), calibrate(held["log_probs"], data.val), coarse,
+        {"learning_rate": rate}, selection_score(config.balance)(held["decoded"], data.val.fine),
     )  # fmt: skip
+
+
+def selection_score(balance: bool) -> Callable[[np.ndarray, np.ndarray], float]:
+    """What hyper-parameters are chosen by."""
+    return balanced_accuracy if balance else accuracy
 
 
 def run_name(method: Method) -> str:
@@ -225,39 +250,140 @@ def run_name(method: Method) -> str:
 
 
 def method_parts(
-    method: Method, data: FusionData, plan: PathPlan, guesses: np.ndarray | None
-) -> dict[str, tuple[Rows, np.ndarray, np.ndarray]]:
-    """Rows, targets and draw weights of each of a method's parts; rows it cannot use have weight 0."""
-    fine = data.train.target
-    parts: dict[str, tuple[Rows, np.ndarray, np.ndarray]] = {"fine": (data.train, fine, class_weights(fine))}
-    for name in method.parts[1:]:
+    method: Method, data: FusionData, plan: PathPlan, guesses: np.ndarray | None, balance: bool = True, *,
+    only_fine: bool = False,
+) -> dict[str, tuple[Rows, np.ndarray, np.ndarray, np.ndarray]]:  # fmt: skip
+    """Of each of a method's parts: rows, places ``[M]`` among them, their targets and draw weights ``[M]``.
+
+    Rows that the method cannot use have weight 0. A row with several labels has a place for each of them, which share
+    its weight, or a target of its own where the method has combos.
+    """
+    number = {classes: len(plan.class_nodes) + i for i, classes in enumerate(method.combos)}
+
+    def spread(
+        targets: Sequence[tuple[int, ...]] | np.ndarray | None, target: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if targets is None:
+            return np.arange(len(target)), target, weights
+        if number:
+            together = [number.get(tuple(sorted(row)), first) for row, first in zip(targets, target, strict=True)]
+            return np.arange(len(target)), np.array(together, np.int32), weights
+        counts = np.array([len(row) for row in targets])
+        places = np.repeat(np.arange(len(targets)), counts)
+        return places, np.concatenate(list(targets)).astype(np.int32), (weights / np.maximum(counts, 1))[places]
+
+    fine = data.train
+    parts = {"fine": (fine, *spread(fine.targets, fine.target, class_weights(fine.target, balance)))}
+    for name in () if only_fine else method.parts[1:]:
         assert data.coarse is not None
         first = plan.offsets[data.fine_set]
+        targets: Sequence[tuple[int, ...]] | np.ndarray | None = None
         if name == "pseudo":
             assert guesses is not None
             target = pseudo_labels(guesses, data.coarse.target, labels_below(plan, data.fine_set), first)
         elif name == "oracle":
             target = np.where(data.coarse.fine >= 0, data.coarse.fine + first, -1).astype(np.int32)
+            if data.coarse.fine_sets is not None:
+                targets = [tuple((first + np.flatnonzero(row)).tolist()) for row in data.coarse.fine_sets]
         else:
-            target = data.coarse.target
+            target, targets = data.coarse.target, data.coarse.targets
         usable = target >= 0
         if usable.any():
-            parts[name] = (data.coarse, target, usable / usable.sum())
+            parts[name] = (data.coarse, *spread(targets, target, usable / usable.sum()))
     return parts
 
 
+def label_combinations(datas: Sequence[FusionData]) -> tuple[tuple[int, ...], ...]:
+    """The sets of several classes that training rows have, each once, sorted."""
+    found = {
+        tuple(sorted(row))
+        for data in datas
+        for rows in (data.train, data.coarse)
+        if rows is not None and rows.targets is not None
+        for row in rows.targets
+    }
+    return tuple(sorted(row for row in found if len(row) > 1))
+
+
 @functools.cache
-def _optimizer(rate: float, decay: float, steps: int, averaged: bool) -> optax.GradientTransformation:
-    return optimizer_for(rate, decay, steps, averaged=averaged)
+def _optimizer(rate: float, decay: float, steps: int, averaged: bool, accumulate: int) -> Any:
+    return _accumulated(optimizer_for(rate, decay, steps, averaged=averaged), accumulate)
+
+
+def _accumulated(optimizer: optax.GradientTransformation, every: int) -> Any:
+    """One update for the mean gradient of so many batches."""
+    return optimizer if every == 1 else optax.MultiSteps(optimizer, every).gradient_transformation()
+
+
+@functools.cache
+def _fine_tuner(rate: float, decay: float, steps: int, averaged: bool, layer_rates: float, accumulate: int) -> Any:
+    """AdamW for a pretrained encoder, slower towards its first layers; its head, which is new, learns faster."""
+    warm = max(1, steps // 10)
+    scale = optax.join_schedules(
+        [optax.linear_schedule(0.0, 1.0, warm), optax.linear_schedule(1.0, 0.0, max(1, steps - warm))], [warm]
+    )
+
+    def label(path: Any, leaf: Any) -> str:
+        if any(getattr(k, "key", None) == "reward_average" for k in path):
+            return "average"
+        return str(path[0].key)
+
+    def multiply(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        factors = layer_decay(updates, layer_rates) if layer_rates < 1 else None
+        return (updates if factors is None else jax.tree.map(lambda u, f: u * f, updates, factors)), state
+
+    def adam(factor: float) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(1.0),
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
+            optax.scale_by_learning_rate(lambda step: factor * rate * scale(step)),
+        )
+
+    parts = {"encoder": adam(1.0), "head": adam(HEAD_FACTOR)}
+    if averaged:
+        parts["average"] = optax.sgd(0.1)
+    main = optax.multi_transform(parts, lambda params: jax.tree_util.tree_map_with_path(label, params))
+    return _accumulated(
+        optax.chain(main, optax.GradientTransformation(lambda params: optax.EmptyState(), multiply)), accumulate
+    )
+
+
+class Calibration(NamedTuple):
+    """What is fitted on held-out rows: the temperature and, where rows have several labels, the threshold."""
+
+    temperature: float
+    threshold: float | None = None
+
+
+def calibrate(log_probs: np.ndarray, rows: Rows) -> Calibration:
+    """Fit on log-probabilities ``[N, F]`` of held-out rows."""
+    threshold = None if rows.fine_sets is None else choose_threshold(log_probs, rows.fine_sets)
+    return Calibration(fit_temperature(log_probs, rows.fine), threshold)
 
 
 def make_predictions(
-    params: Any, history: Any, outputs: dict[str, np.ndarray], temperature: float, coarse: np.ndarray | None,
+    params: Any, history: Any, outputs: dict[str, np.ndarray], fitted: Calibration, coarse: np.ndarray | None,
     chosen: dict[str, float], val_score: float,
 ) -> Predictions:  # fmt: skip
-    """Apply the temperature to what a model said."""
+    """Apply what was fitted to what a model said."""
     raw = outputs["log_probs"]
-    scaled = np.asarray(jax.nn.log_softmax(jnp.asarray(raw) / temperature, axis=-1))
+    scaled = np.asarray(jax.nn.log_softmax(jnp.asarray(raw) / fitted.temperature, axis=-1))
     return Predictions(
-        params, history, scaled, raw, temperature, outputs["decoded"], outputs.get("nodes"), coarse, chosen, val_score
-    )
+        params, history, scaled, raw, fitted, outputs["decoded"], outputs.get("nodes"), coarse, chosen, val_score,
+        None if fitted.threshold is None else labels_above(raw, fitted.threshold),
+    )  # fmt: skip
+
+
+def labels_above(log_probs: np.ndarray, threshold: float) -> np.ndarray:
+    """bool ``[N, F]``: labels at least ``threshold`` times as likely as the row's likeliest, and that one itself.
+
+    A ratio, so that it means the same for probabilities that sum to one and for those that stand by themselves.
+    """
+    return log_probs >= log_probs.max(-1, keepdims=True) + np.log(threshold)
+
+
+def choose_threshold(log_probs: np.ndarray, truth: np.ndarray) -> float:
+    """The threshold of `labels_above` with the best micro F1."""
+    grid = np.round(np.linspace(0.05, 1.0, 39), 4)
+    return float(max(grid, key=lambda t: multilabel_f1(labels_above(log_probs, t), truth, average="micro")))

@@ -1,0 +1,18 @@
+"""Texts of two datasets, one that names the category and one only the archive, joined through a label graph.
+
+    python -m experiments.arxiv_fusion
+        drawn abstracts: 24 categories, 10 fine rows each, and 1,000 abstracts with only their archive
+
+Numbers to expect and run times: docs/results/texts.md.
+"""
+
+from experiments import fusion
+from experiments.common import run_main
+
+if __name__ == "__main__":
+    fusion.define_flags(
+        experiment="arxiv_fusion", data="embedded:drawn_abstracts", coarse_data="embedded:drawn_archives",
+        graph="drawn_abstracts", encoder="lstm", steps=150, hidden=64, seeds=(0, 1, 2, 3, 4),
+        methods=(*fusion.DEFAULT_METHODS, fusion.SVM),
+    )  # fmt: skip
+    run_main(lambda: fusion.main("arxiv_fusion"), doc=__doc__)
