@@ -24,14 +24,14 @@ class WrongNode(NamedTuple):
     Attributes:
       node: its number. reached: rows that come so far rightly. wrong: how many of them go wrong here.
       turn: the child towards the truth and the child taken, in the commonest mistake; -1 where that path ends here.
-      count: rows that take this turn.
+      times: rows that take this turn.
     """
 
     node: int
     reached: int
     wrong: int
     turn: tuple[int, int]
-    count: int
+    times: int
 
 
 def node_depths(graph: LabelGraph) -> np.ndarray:
@@ -105,8 +105,8 @@ def wrong_nodes(predicted: np.ndarray, truth: np.ndarray, graph: LabelGraph) -> 
             turns.setdefault(node, Counter())[turn] += 1
     found = []
     for node, counts in turns.items():
-        turn, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
-        found.append(WrongNode(node, int(reached[node]), counts.total(), turn, count))
+        turn, times = min(counts.items(), key=lambda item: (-item[1], item[0]))
+        found.append(WrongNode(node, int(reached[node]), counts.total(), turn, times))
     return sorted(found, key=lambda row: (-row.wrong, row.reached, row.node))
 
 
@@ -144,7 +144,7 @@ def add_hierarchy(
     figure.axes[0].locator_params(axis="x", integer=True)
     save_figure(workdir / "figures" / "hierarchy.png", figure)
     caption = (
-        "Share of test rows whose predicted label shares the truth's path down to this depth; a path that ends higher up "
+        "Share of test rows whose predicted label shares the truth's path to this depth; a path that ends higher up "
         "counts as right below its end when all of it is shared."
     )
     if len(datas) > 1:
@@ -152,7 +152,8 @@ def add_hierarchy(
     if len(lines) < len(results):
         caption += f" The best {METHODS_SHOWN - 1} methods beside the first are drawn."
     report.add_figure(figure, caption=caption, alt="Share of rows that are right down to each depth of the label graph")
-    _add_nodes(report, main, *(np.concatenate(part) for part in zip(*pairs[main], strict=True)), graph)
+    said, truth = (np.concatenate(part) for part in zip(*pairs[main], strict=True))
+    _add_nodes(report, main, said, truth, graph)
 
 
 def _add_nodes(report: Report, name: str, said: np.ndarray, truth: np.ndarray, graph: LabelGraph) -> None:
@@ -164,7 +165,7 @@ def _add_nodes(report: Report, name: str, said: np.ndarray, truth: np.ndarray, g
     rows = [
         [
             titles[row.node], depth[row.node], row.reached, row.wrong, f"{row.wrong / row.reached:.3f}",
-            " → ".join(titles[child] for child in row.turn), row.count,
+            " → ".join(titles[child] for child in row.turn), row.times,
         ]
         for row in found[:NODES_SHOWN]
     ]  # fmt: skip

@@ -90,7 +90,7 @@ def test_shares_fall_from_one_to_the_accuracy(pairs, random):
     np.testing.assert_array_equal(right[:, -1], said == truth)
     found = wrong_nodes(said, truth, GRAPH)
     assert sum(row.wrong for row in found) == (said != truth).sum()
-    assert all(row.count <= row.wrong <= row.reached for row in found)
+    assert all(row.times <= row.wrong <= row.reached for row in found)
     order = list(range(len(said)))
     random.shuffle(order)
     assert wrong_nodes(said[order], truth[order], GRAPH) == found
