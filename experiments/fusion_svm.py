@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 from experiments.fusion_data import FusionData, Rows
 from experiments.fusion_training import Predictions, calibrate, make_predictions, selection_score
 from jlabel import InputError
-from jlabel.evaluation import multilabel_f1
+from jlabel.evaluation import fit_temperature, multilabel_f1
 
 __all__ = ["svm_predictions"]
 
@@ -22,8 +22,8 @@ def svm_predictions(data: FusionData, seed: int, num_classes: int, balance: bool
     """Train one machine for each class on the fine texts, and predict the test texts.
 
     C is chosen on validation rows, or on three folds of the fine rows, by the score that chooses for the other methods
-    (micro F1 where rows have several labels). Decision values become log-probabilities by a softmax, or each by a
-    sigmoid where rows have several labels, and by a temperature.
+    (micro F1 where rows have several labels). Decision values become log-probabilities by a softmax and a temperature;
+    where rows have several labels, each by a sigmoid with a temperature of its own.
 
     Args:
       data: one seed's data, of texts. seed: of folds and solver. num_classes: F. balance: choose by balanced accuracy.
@@ -46,9 +46,17 @@ def svm_predictions(data: FusionData, seed: int, num_classes: int, balance: bool
             found[:, fold == f] = _decisions(kept, left, num_classes, COSTS, seed)
     scores = [_score(values, held, balance) for values in found]
     best = int(np.argmax(scores))  # the smallest C of equally good ones
-    fitted = calibrate(_log_probs(found[best], held), held)
+    tried = found[best]
     test = _decisions(data.train, data.test, num_classes, COSTS[best : best + 1], seed)[0]
-    outputs = {"log_probs": _log_probs(test, held), "decoded": test.argmax(1)}
+    if held.fine_sets is None:
+        held_probs, log_probs = log_softmax(tried, axis=-1), log_softmax(test, axis=-1)
+    else:
+        # A sigmoid is a softmax against 0. Without its temperature it hardly tells a clear yes from a doubtful one.
+        pairs = np.stack([np.zeros_like(tried), tried], axis=-1).reshape(-1, 2)
+        scale = fit_temperature(pairs, held.fine_sets.reshape(-1).astype(int))
+        held_probs, log_probs = log_expit(tried / scale), log_expit(test / scale)
+    fitted = calibrate(held_probs, held)
+    outputs = {"log_probs": log_probs, "decoded": test.argmax(1)}
     return make_predictions(None, [], outputs, fitted, None, {"C": COSTS[best]}, scores[best])
 
 
@@ -88,8 +96,3 @@ def _score(values: np.ndarray, rows: Rows, balance: bool) -> float:
     if rows.fine_sets is not None:
         return multilabel_f1(values > 0, rows.fine_sets, average="micro")
     return selection_score(balance)(values.argmax(1), rows.fine)
-
-
-def _log_probs(values: np.ndarray, rows: Rows) -> np.ndarray:
-    """Log-probabilities ``[N, F]`` of decision values, for rows like these."""
-    return log_softmax(values, axis=-1) if rows.fine_sets is None else log_expit(values)

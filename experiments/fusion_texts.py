@@ -1,5 +1,6 @@
 """Test texts with the paths predicted for them: what the galleries of a fusion study are for pictures."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,14 @@ def add_text_gallery(report: Report, found: Predictions, data: FusionData, plan:
     """Add a table of test texts: some of each topic with the path predicted, and the truth where that is wrong.
 
     A topic is the node above the predicted label, or the label itself right below the root. Of many topics eight are
-    shown, evenly spread over the graph, and three texts of each, of different labels where there are several.
+    shown, evenly spread over the graph, and three texts of each, of different predicted labels where there are several.
+    Texts are drawn at random, always the same: in rows sorted by class the first ones of a predicted label are wrong.
     """
     graph, labels = plan.graph, plan.graph.label_set(data.fine_set)
     paths: dict[int, list[int]] = {}
     topics: dict[int, list[int]] = {}
-    for i in np.flatnonzero(found.decoded >= 0).tolist():
+    order = np.random.default_rng(0).permutation(len(found.decoded))
+    for i in order[found.decoded[order] >= 0].tolist():
         passed = None if found.nodes is None else found.nodes[i]
         paths[i] = predicted_path(graph, labels.nodes[found.decoded[i]], passed)
         topics.setdefault(paths[i][-2:][0], []).append(i)
@@ -78,10 +81,9 @@ def _spread(topics: Sequence[int]) -> list[int]:
 
 def _taking_turns(rows: Sequence[int], classes: np.ndarray) -> list[int]:
     """Rows with every class's first one first, then every class's second one, and so on."""
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     turns = []
-    for i in rows:
-        c = int(classes[i])
-        seen[c] = seen.get(c, 0) + 1
-        turns.append((seen[c], i))
-    return [i for _, i in sorted(turns)]
+    for place, i in enumerate(rows):
+        turns.append((seen[int(classes[i])], place, i))
+        seen[int(classes[i])] += 1
+    return [i for _, _, i in sorted(turns)]

@@ -45,30 +45,44 @@ def table(plan, found, data):
 
 def test_rows_by_hand():
     texts = [f"text {i}" for i in range(8)]
-    found, data = study(texts, [0, 0, 1, 0, 2, 4, 4, 3], [0, 0, 1, 0, 2, 4, 0, -1])
+    found, data = study(texts, [0, 0, 1, 0, 2, 4, 0, 3], [0, 0, 1, 0, 2, 4, 0, -1])
     _, rows = table(topics(), found, data)
-    assert rows == [
-        # a text of each label first; physics has five, of which three are shown
-        ["text 0", "Physics &gt; Mechanics", "0.90", "right", ""],
-        ["text 2", "Physics &gt; Optics", "0.90", "right", ""],
-        ["text 1", "Physics &gt; Mechanics", "0.90", "right", ""],
+    # physics has five texts, of which three are shown, one of each label first; nothing is predicted for the last one
+    assert {rows[0][1], rows[1][1]} == {"Physics &gt; Mechanics", "Physics &gt; Optics"}
+    assert ["text 2", "Physics &gt; Optics", "0.90", "right", ""] in rows[:2]
+    assert rows[2][1:] == ["Physics &gt; Mechanics", "0.90", "right", ""]
+    assert len({row[0] for row in rows[:3]}) == 3
+    assert rows[3:] == [
         ["text 4", "Maths &gt; Algebra", "0.90", "right", ""],
         ["text 5", "News", "0.90", "right", ""],
     ]
 
 
+def test_rows_sorted_by_class_are_sampled_fairly():
+    # 60 rows of each class in order, of which the first ten are taken for the next class: a sixth is wrong
+    fine = np.repeat(np.arange(5), 60)
+    decoded = np.where(np.arange(300) % 60 < 10, (fine + 1) % 5, fine)
+    found, data = study([f"text {i}" for i in range(300)], fine, decoded)
+    _, rows = table(topics(), found, data)
+    assert len(rows) == 9
+    assert sum(row[3] == "wrong" for row in rows) <= 4
+
+
 def test_a_wrong_label_names_the_truth():
     found, data = study(["a b", "c d"], [3, 4], [1, 4])
     _, rows = table(topics(), found, data)
-    assert rows[0] == ["a b", "Physics &gt; Optics", "0.90", "wrong", "Topology"]
+    assert rows == [
+        ["a b", "Physics &gt; Optics", "0.90", "wrong", "Topology"],
+        ["c d", "News", "0.90", "right", ""],
+    ]
 
 
 def test_any_of_several_labels_is_right():
     sets = np.zeros((2, 5), bool)
     sets[0, [0, 1]] = sets[1, [2, 3]] = True
-    found, data = study(["a", "b"], [0, 2], [1, 1], sets=sets)
+    found, data = study(["a", "b"], [0, 2], [1, 0], sets=sets)
     _, rows = table(topics(), found, data)
-    assert [row[3:] for row in rows] == [["right", ""], ["wrong", "Algebra, Topology"]]
+    assert sorted([row[0], *row[3:]] for row in rows) == [["a", "right", ""], ["b", "wrong", "Algebra, Topology"]]
 
 
 def test_hostile_texts_stay_text():
@@ -76,8 +90,9 @@ def test_hostile_texts_stay_text():
         '<script>alert("x")</script> <b>bold</b> &amp;', "line\x00one\r\n\x1b[31mred\u202etfel end",
         "$x^2$ </td></tr></table>", "\u202e\u200b",
     ]  # fmt: skip
-    found, data = study(texts, [0, 2, 4, 4], [0, 2, 4, 4])
+    found, data = study(texts, [0, 1, 2, 4], [0, 1, 2, 4])
     page, rows = table(topics(), found, data)
+    rows[:2] = sorted(rows[:2])
     assert rows[0][0] == "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &lt;b&gt;bold&lt;/b&gt; &amp;amp;"
     assert rows[1][0] == "line\ufffdone \ufffd[31mred\ufffdtfel end"
     assert rows[2][0] == "$x^2$ &lt;/td&gt;&lt;/tr&gt;&lt;/table&gt;"
