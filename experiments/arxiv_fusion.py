@@ -13,6 +13,7 @@ if __name__ == "__main__":
     fusion.define_flags(
         experiment="arxiv_fusion", data="embedded:drawn_abstracts", coarse_data="embedded:drawn_archives",
         graph="drawn_abstracts", encoder="lstm", steps=150, hidden=64, seeds=(0, 1, 2, 3, 4),
-        methods=(*fusion.DEFAULT_METHODS, fusion.SVM),
+        # Topics form a tree, so nothing is left open and both credit rules are the same.
+        methods=(*(m for m in fusion.DEFAULT_METHODS if m != "graph fused (credit all)"), fusion.SVM),
     )  # fmt: skip
     run_main(lambda: fusion.main("arxiv_fusion"), doc=__doc__)

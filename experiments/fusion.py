@@ -252,7 +252,11 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
         "decode", d["decode"], CHOICES["decode"], "How the graph's label is read: exact posterior, beam or greedy path."
     )
     flags.DEFINE_integer("anchors", d["anchors"], "drawn_pets: breeds of a species that fix their coat, 0 to 3.")
-    flags.DEFINE_bool("augment", d["augment"], "Mirror, shift and re-light pictures in end-to-end training.")
+    flags.DEFINE_bool(
+        "augment",
+        d["augment"],
+        "End-to-end training: mirror, shift, re-light pictures; drop words.",
+    )
     flags.DEFINE_integer(
         "folds", d["folds"], "Folds of the fine rows for choosing hyper-parameters where there are no validation rows."
     )

@@ -240,7 +240,8 @@ def report_study(
     )
     report.add_details(config, title="Settings")
     report.add_details(
-        {n: r[0].chosen or "fixed" for n, r in results.items()}, title="Hyper-parameters chosen on held-out rows"
+        {n: {**r[0].chosen, "score on these": round(r[0].val_score, 4)} for n, r in results.items()},
+        title="Hyper-parameters chosen on held-out rows",
     )
     report.add_details({**versions(), "seconds": round(seconds)}, title="Versions and time")
     report.write(workdir / "report.html")

@@ -44,6 +44,7 @@ CHUNK = 256
 END_TO_END_RATES, END_TO_END_DECAY = (2e-2, 4e-2, 8e-2), 1e-2
 FINE_TUNING_RATES = (5e-5, 1e-4, 2e-4)  # of a pretrained encoder
 HEAD_FACTOR = 20.0  # learning rate of a new head over that of the pretrained encoder below it
+WORD_DROPOUT, UNKNOWN_ID = 0.5, 1
 ADAM_SHARE = 0.3  # learning rate of Adam over Muon's, for what is no kernel
 
 
@@ -194,6 +195,13 @@ def _augmented(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Arr
     return {**batch, "inputs": jlabel.data.augment(batch["inputs"], key)}
 
 
+def _words_dropped(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """Every other word becomes the unknown word: from few texts alone, an encoder would learn them by heart."""
+    ids = batch["inputs"]
+    dropped = jax.random.bernoulli(key, WORD_DROPOUT, ids.shape) & (ids > UNKNOWN_ID)
+    return {**batch, "inputs": jnp.where(dropped, UNKNOWN_ID, ids)}
+
+
 def train_end_to_end(
     method: Method, data: FusionData, net: Encoder, plan: PathPlan, config: Any, seed: int, rate: float,
     guesses: np.ndarray | None, workdir: Path | None, mesh: Any,
@@ -215,7 +223,9 @@ def train_end_to_end(
         optimizer = _fine_tuner(rate, decay, config.steps, averaged, config.layer_decay, config.accumulate)
     else:
         optimizer = _optimizer(rate, decay, config.steps, averaged, config.accumulate)
-    augment = _augmented if config.augment and net.kind == "image" else None
+    augment = None
+    if config.augment and not net.pretrained:
+        augment = {"image": _augmented, "text": _words_dropped}.get(net.kind)
     steps = config.steps * config.accumulate
     result = fit(
         loss_fn, params, joined(method, parts, config.batch_size, augment), optimizer=optimizer, steps=steps,
