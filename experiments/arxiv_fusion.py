@@ -8,12 +8,14 @@ Numbers to expect and run times: docs/results/texts.md.
 
 from experiments import fusion
 from experiments.common import run_main
+from experiments.fusion_config import DEFAULT_METHODS, define_flags
+from experiments.fusion_methods import SVM
 
 if __name__ == "__main__":
-    fusion.define_flags(
+    define_flags(
         experiment="arxiv_fusion", data="embedded:drawn_abstracts", coarse_data="embedded:drawn_archives",
         graph="drawn_abstracts", encoder="lstm", steps=150, hidden=64, seeds=(0, 1, 2, 3, 4),
         # Topics form a tree, so nothing is left open and both credit rules are the same.
-        methods=(*(m for m in fusion.DEFAULT_METHODS if m != "graph fused (credit all)"), fusion.SVM),
+        methods=(*(m for m in DEFAULT_METHODS if m != "graph fused (credit all)"), SVM),
     )  # fmt: skip
     run_main(lambda: fusion.main("arxiv_fusion"), doc=__doc__)

@@ -14,9 +14,10 @@ Numbers to expect and run times: docs/results/label_graph.md.
 
 from experiments import fusion
 from experiments.common import run_main
+from experiments.fusion_config import define_flags
 
 if __name__ == "__main__":
-    fusion.define_flags(
+    define_flags(
         experiment="flower_fusion", data="embedded:drawn_flowers", coarse_data="embedded:drawn_flower_counts",
         graph="drawn_flowers", steps=240, hidden=64,
     )  # fmt: skip

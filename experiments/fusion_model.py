@@ -26,10 +26,7 @@ from jlabel.networks import Encoder, TextTokenizer, encoder, text_encoder
 __all__ = ["FusionModel", "load_model", "save_model"]
 
 FORMAT = "jlabel.fusion_model/1"
-FIELDS = (
-    "method", "fine_set", "temperature", "threshold", "features", "kind", "image_size", "tokenizer",
-    "embedding_dim", "graph", "config",
-)  # fmt: skip
+FIELDS = ("method", "fine_set", "temperature", "features", "kind", "image_size", "graph", "config")
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,7 @@ def load_model(workdir: Path) -> FusionModel:
         raise InputError(f"the model in {str(folder)!r} lacks {error.args[0]}: run the study again") from error
     if kept:
         params["encoder"] = net.init(jax.random.key(0))
-    fitted = Calibration(document["temperature"], document["threshold"])
+    fitted = Calibration(document["temperature"], document.get("threshold"))
     return FusionModel(plan, method, net, params, document["fine_set"], fitted, config)
 
 
@@ -182,8 +179,8 @@ def _encoder(document: dict[str, Any], config: SimpleNamespace) -> Encoder:
     if document["kind"] == "image":
         return encoder(config.encoder, image_size=document["image_size"])
     options: dict[str, Any] = {"pool": config.token_pool, "bfloat16": config.bfloat16}
-    if document["tokenizer"] is None:
+    if document.get("tokenizer") is None:
         return text_encoder(config.encoder, max_length=config.max_length, **options)
     # The width of the word table is that of the vectors it started from; their file is not needed any more.
-    tokenizer, width = TextTokenizer.from_json(document["tokenizer"]), document["embedding_dim"]
+    tokenizer, width = TextTokenizer.from_json(document["tokenizer"]), document.get("embedding_dim")
     return text_encoder("lstm", tokenizer=tokenizer, embedding_dim=width, **options)

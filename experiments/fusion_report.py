@@ -199,9 +199,8 @@ def report_study(
     )  # fmt: skip
     _comparisons(report, results, datas, main)
     _free_attribute_table(report, results, datas, plan)
-    chosen = {name: runs[0] for name, runs in results.items() if name in (main, "FFN")}
     bins = {}
-    for name, runs in chosen.items():
+    for name, runs in ((name, runs[0]) for name, runs in results.items() if name in (main, "FFN")):
         for label, field in (
             (f"{name}, raw", "raw_log_probs"),
             (f"{name}, T={runs.fitted.temperature:.2f}", "log_probs"),
@@ -239,10 +238,8 @@ def report_study(
         "Label graph",
     )
     report.add_details(config, title="Settings")
-    report.add_details(
-        {n: {**r[0].chosen, "score on these": round(r[0].val_score, 4)} for n, r in results.items()},
-        title="Hyper-parameters chosen on held-out rows",
-    )
+    chosen = {n: {**r[0].chosen, "score on these": round(r[0].val_score, 4)} for n, r in results.items()}
+    report.add_details(chosen, title="Hyper-parameters chosen on held-out rows")
     report.add_details({**versions(), "seconds": round(seconds)}, title="Versions and time")
     report.write(workdir / "report.html")
 

@@ -18,9 +18,10 @@ run times: docs/results/label_graph.md.
 
 from experiments import fusion
 from experiments.common import run_main
+from experiments.fusion_config import define_flags
 
 if __name__ == "__main__":
-    fusion.define_flags(
+    define_flags(
         experiment="pet_fusion",
         data="embedded:drawn_pets",
         coarse_data="embedded:drawn_species",

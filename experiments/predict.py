@@ -1,9 +1,10 @@
-"""Predict a user's own pictures (or features) with the model that a fusion study left behind.
+"""Predict a user's own pictures, texts or features with the model that a fusion study left behind.
 
     python -m experiments.predict --workdir=runs/pet_fusion --input=folder:my_pictures --output=my_pictures.csv
+    python -m experiments.predict --workdir=runs/arxiv_fusion --input='csv:new.csv?text=body&label=' --output=out.csv
 
-Writes a CSV with a row per picture (the columns are listed at `columns`) and, beside it, an HTML page of the pictures.
-The model is that of the study's first method and first seed. Pictures are read a batch at a time.
+Writes a CSV with a row per picture or text (the columns are listed at `columns`) and, beside it, an HTML page of them.
+The model is that of the study's first method and first seed. Rows are read a batch at a time.
 """
 
 import contextlib
@@ -25,9 +26,11 @@ from tqdm import tqdm
 import jlabel.data
 from experiments.common import from_flags, run_main
 from experiments.fusion_model import FusionModel, load_model
+from experiments.fusion_training import labels_above
 from experiments.predict_gallery import Gallery, Tile
 from jlabel import InputError
 from jlabel.data import Source
+from jlabel.data.texts import bucket_length
 from jlabel.evaluation import accuracy, balanced_accuracy
 from jlabel.label_graph import LabelGraphError, match_labels
 from jlabel.training import check_positive
@@ -104,12 +107,13 @@ class Summary(NamedTuple):
 def columns(model: FusionModel, beam: int) -> list[str]:
     """Header of the CSV.
 
-    ``name``; ``label`` and ``probability``: the best label of the fine set; for a graph ``path``, the likeliest path
+    ``name``; ``label`` and ``probability``: the best label of the fine set; ``all_labels``, joined by " | ", where rows
+    of the study had several: those that are likely enough beside the best; for a graph ``path``, the likeliest path
     among the beam's that ends at that label (the likeliest of all where none does), titles below the root joined by
     " > ", and ``path_probability``; ``alternative_K`` and its probability: the other paths, best first; then for
     every label set ``best:SET`` and the probabilities ``SET:LABEL``.
     """
-    header = ["name", "label", "probability"]
+    header = ["name", "label", "probability"] + ["all_labels"] * (model.fitted.threshold is not None)
     if model.method.apply_fn is not None:
         header += ["path", "path_probability"]
         header += [f"alternative_{k}{part}" for k in range(1, beam) for part in ("", "_probability")]
@@ -135,10 +139,10 @@ def predict(config: PredictConfig) -> Summary:
     source = jlabel.data.open(config.input, config.split, skip_broken=config.skip_broken)
     _check_kind(model, source, config.workdir)
     if source.kind == "features" and config.gallery:
-        raise InputError(f"gallery={config.gallery!r}: {config.input} holds features, not pictures; leave it out")
+        raise InputError(f"gallery={config.gallery!r}: {config.input} holds features, nothing to look at; leave it out")
     truth_set, truth = _known_labels(model, source, config.input)
     answers = {name: np.full(len(source), -1) for name in _label_sets(model)}
-    gallery = Gallery() if source.kind == "image" and config.gallery_file is not None else None
+    gallery = Gallery() if source.kind != "features" and config.gallery_file is not None else None
     rows = tqdm(_predictions(model, source, config), desc="predicting", total=len(source), disable=None, leave=False)
     with _written_whole(config.output_file) as file:
         writer = csv.writer(file)
@@ -173,12 +177,9 @@ def _check_file(name: str, path: Path) -> None:
 
 def _check_kind(model: FusionModel, source: Source, workdir: str) -> None:
     """Refuse features for a model of pictures, pictures for one of features, and rows of another width."""
-    dim = model.net.dim
-    wanted = "pictures" if model.net.image_size else f"rows of {dim} features"
-    if source.kind == "image":
-        given = "pictures"
-    else:
-        given = f"rows of {len(source.content(0))} features"
+    names = {"image": "pictures", "text": "texts"}
+    wanted = names.get(model.net.kind) or f"rows of {model.net.dim} features"
+    given = names.get(source.kind) or f"rows of {len(source.content(0))} features"
     if wanted != given:
         raise InputError(f"{source.spec} holds {given}, but the model in {workdir!r} was trained on {wanted}")
 
@@ -212,18 +213,25 @@ def _predictions(model: FusionModel, source: Source, config: PredictConfig) -> I
     def run(params: Any, inputs: jax.Array) -> dict[str, jax.Array]:
         return dataclasses.replace(model, params=params).predict(inputs, beam=config.beam)
 
-    def read(index: int) -> np.ndarray:
+    def read(index: int) -> Any:
         content = source.content(index)
         return jlabel.data.resize_image(content, model.net.image_size) if source.kind == "image" else content
+
+    def stacked(contents: list[Any]) -> np.ndarray:
+        tokenizer = model.net.tokenizer
+        if tokenizer is None:
+            return np.stack(contents)
+        ids = tokenizer.encode(contents)
+        return tokenizer.pad(ids, bucket_length(max(map(len, ids)), tokenizer.max_length))
 
     names = source.column("name")
     chunks = [range(start, min(start + size, len(source))) for start in range(0, len(source), size)]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         ahead = pool.map(read, chunks[0])
         for chunk, following in zip(chunks, [*chunks[1:], range(0)], strict=True):
-            inputs = np.stack(list(ahead))
-            padding = np.zeros((size - len(chunk), *inputs.shape[1:]), inputs.dtype)  # one shape: compiled once
-            out = run(model.params, np.concatenate([inputs, padding]))
+            inputs = stacked(list(ahead))
+            filling = np.repeat(inputs[:1], size - len(chunk), axis=0)  # one shape: compiled once
+            out = run(model.params, np.concatenate([inputs, filling]))
             ahead = pool.map(read, following)
             found = jax.tree.map(np.asarray, out)
             for place, row in enumerate(chunk):
@@ -251,7 +259,13 @@ def _cells(model: FusionModel, row: Prediction, beam: int) -> list[str]:
     """One line of the CSV."""
     sets = _label_sets(model)
     fine = row.probs[model.fine_set]
-    cells = [row.name, sets[model.fine_set][int(fine.argmax())], _number(fine.max())]
+    names = sets[model.fine_set]
+    cells = [row.name, names[int(fine.argmax())], _number(fine.max())]
+    if model.fitted.threshold is not None:
+        # The threshold is one of probabilities before the temperature.
+        log_probs = np.log(np.maximum(fine, 1e-30)) * model.fitted.temperature
+        likely = np.flatnonzero(labels_above(log_probs[None], model.fitted.threshold)[0])
+        cells.append(" | ".join(names[c] for c in sorted(likely, key=lambda c: (-fine[c], c))))
     if model.method.apply_fn is not None:
         for nodes, prob in row.paths:
             cells += [_titles(model, nodes), _number(prob)]
@@ -314,7 +328,7 @@ def define_flags() -> None:
     flags.DEFINE_string("split", "all", "Rows of the input: train, val, test or all.")
     flags.DEFINE_integer("batch_size", 64, "Rows the model takes at once.")
     flags.DEFINE_integer("beam", 5, "Paths listed for a row: the one taken and its alternatives.")
-    flags.DEFINE_string("gallery", None, "HTML page of the pictures; by default beside the CSV; empty: none.")
+    flags.DEFINE_string("gallery", None, "HTML page of the pictures or texts; by default beside the CSV; empty: none.")
     flags.DEFINE_bool("skip_broken", False, "Leave out rows that cannot be read; they are counted and listed.")
 
 
@@ -333,7 +347,7 @@ def main() -> None:
         )
     print(f"{done.rows} rows: {config.output_file}")
     if done.gallery is not None:
-        print(f"pictures: {done.gallery}")
+        print(f"to look at: {done.gallery}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page of pictures that `experiments.predict` writes: grouped by predicted label, the least certain first."""
+"""The page of pictures or texts that `experiments.predict` writes: by predicted label, the least certain first."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from experiments.fusion_texts import shortened
 from jlabel.data import Source
 from jlabel.evaluation import Report
 
@@ -16,7 +17,7 @@ SIZE, THUMBNAIL = 200, 128
 
 
 class Tile(NamedTuple):
-    """One picture: its label's probability, its row of the source, predicted label, caption and border."""
+    """One row: its label's probability, its row of the source, predicted label, caption and border."""
 
     probability: float
     row: int
@@ -26,7 +27,7 @@ class Tile(NamedTuple):
 
 
 class Gallery:
-    """Collects the least certain pictures of each label; holds a bounded number, and no pixels."""
+    """Collects the least certain rows of each label; holds a bounded number, and none of their content."""
 
     def __init__(self) -> None:
         """Start with no pictures."""
@@ -52,18 +53,27 @@ class Gallery:
         """Read the chosen pictures and write the page."""
         chosen, total = self.chosen(), self._counts.total()
         shown = sum(map(len, chosen.values()))
+        noun, colours = "picture", "Blue: the label fixes every attribute on the path; green: it leaves one open; red:"
+        if source.kind == "text":
+            noun, colours = "text", "Wrong:"
         report = Report(title)
         report.add_text(
-            f"{total} pictures by predicted label, the least certain of each label first."
+            f"{total} {noun}s by predicted label, the least certain of each label first."
             + (f" {shown} are shown, an even share of each label's." if shown < total else "")
-            + " Below each: the label and its probability, the path and its probability, and the file. Blue: the label "
-            "fixes every attribute on the path; green: it leaves one open; red: the data gives another label."
-            f"\n\nModel: {model}"
+            + " Below each: the label and its probability, the path and its probability, and the row's name. "
+            f"{colours} the data gives another label.\n\nModel: {model}"
         )
         for label, tiles in chosen.items():
             count = self._counts[label]
-            pictures = "1 picture" if count == 1 else f"{count} pictures"
-            report.add_text(pictures + (f", {len(tiles)} shown" if len(tiles) < count else ""), heading=label)
+            rows = f"1 {noun}" if count == 1 else f"{count} {noun}s"
+            report.add_text(rows + (f", {len(tiles)} shown" if len(tiles) < count else ""), heading=label)
+            if source.kind == "text":
+                table = [
+                    [shortened(str(source.content(tile.row))), tile.caption, "wrong" if tile.border == "wrong" else ""]
+                    for tile in tiles
+                ]
+                report.add_table(["text", "prediction", ""], table)
+                continue
             report.add_gallery(
                 [_thumbnail(source.content(tile.row)) for tile in tiles],
                 [tile.caption for tile in tiles],

@@ -11,6 +11,7 @@ from absl import app, flags
 
 from experiments import common, fusion
 from experiments.common import user_errors
+from experiments.fusion_config import FusionConfig
 from tests.experiments import worlds
 from tests.experiments.worlds import GRAPH, feature_config, picture_config
 
@@ -185,8 +186,11 @@ def test_settings_are_refused_before_anything_is_read(capsys, tmp_path, changes,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coarse_data": "rest"}, "--coarse_data=rest needs --fine_per_class and --coarse_set"),
-        ({"coarse_set": "spices"}, "label graph 'tiny': no label set 'spices'; there are ['breeds', 'species']"),
+        (
+            {"coarse_data": "rest"},
+            "--coarse_data=rest needs --coarse_set and one of --fine_per_class and --fine_fraction",
+        ),
+        ({"coarse_set": ("spices",)}, "label graph 'tiny': no label set 'spices'; there are ['breeds', 'species']"),
         ({"mesh": "data=3000"}, "mesh 'data=3000' asks for (3000, 1) devices; 8 are there, and sizes start at 1"),
         (
             {"methods": ("oracle",)},
@@ -224,7 +228,7 @@ def test_data_without_test_rows_holds_some_out(world, capsys, monkeypatch):
         shutil.rmtree(world / "fine" / split)
     loaded = []
     original = fusion.load_fusion
-    monkeypatch.setattr(fusion, "load_fusion", lambda **options: loaded.append(original(**options)) or loaded[-1])
+    monkeypatch.setattr(fusion, "load_fusion", lambda *a, **k: loaded.append(original(*a, **k)) or loaded[-1])
     monkeypatch.setattr(fusion, "open_workdir", stop)
     with pytest.raises(Stopped):
         fusion.run(picture_config(world), world / "run")
@@ -292,10 +296,10 @@ def test_flags_become_a_config_and_wrong_seeds_are_one_line(capsys):
     flags.DEFINE_string("data", "csv:a.csv", "", flag_values=values)
     values.mark_as_parsed()
     fixed = {"experiment": "e", "coarse_data": "", "graph": "pets"}
-    line = refused(capsys, lambda: common.from_flags(fusion.FusionConfig, values, **fixed))
+    line = refused(capsys, lambda: common.from_flags(FusionConfig, values, **fixed))
     assert line == "--seeds=0,x: give whole numbers separated by commas"
     values.seeds = ["3", "5"]
-    config = common.from_flags(fusion.FusionConfig, values, **fixed)
+    config = common.from_flags(FusionConfig, values, **fixed)
     assert (config.seeds, config.data, config.steps) == ((3, 5), "csv:a.csv", 300)
 
 

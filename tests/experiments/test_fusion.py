@@ -32,9 +32,7 @@ def world(tmp_path_factory):
     worlds.write_pictures(folder)
     config = worlds.picture_config(folder, methods=tuple(METHODS))
     plan = load_plan(config.graph, max_paths=64, keep=1.0, seed=0)
-    data, net = load_fusion(
-        data=config.data, coarse_data=config.coarse_data, plan=plan, encoder_name="cnn", image_size=16, seed=0
-    )
+    data, net = load_fusion(config, plan, data=config.data, coarse_data=config.coarse_data, seed=0)
     return config, plan, data, net
 
 
@@ -59,9 +57,10 @@ def test_rows_a_method_cannot_use_have_no_weight(world):
     pseudo = build_method("pseudo labels", plan, data.fine_set, config)
     guesses = np.full((len(data.coarse), 4), -9.0)
     guesses[:, 0] = 0.0  # a cat everywhere: only the cats agree
-    rows, target, weights = method_parts(pseudo, data, plan, guesses)["pseudo"]
+    rows, places, target, weights = method_parts(pseudo, data, plan, guesses)["pseudo"]
     cats = data.coarse.target == plan.targets("species", np.array([0]))[0]
     assert rows is data.coarse
+    np.testing.assert_array_equal(places, np.arange(len(rows)))
     np.testing.assert_array_equal(weights > 0, cats)
     assert weights.sum() == pytest.approx(1.0)
     assert set(target[cats]) == {int(plan.targets("breeds", np.array([0]))[0])}

@@ -74,7 +74,7 @@ def test_rows_of_features(feature_study, tmp_path):
     model = load_model(feature_study / "run")
     inputs = worlds.read_features(feature_study / "fine.csv", "test")
     log_probs = np.asarray(jax.jit(model.method.log_probs)(model.params["head"], model.features(inputs)), float)
-    expected = np.exp(log_probs / model.temperature)
+    expected = np.exp(log_probs / model.fitted.temperature)
     expected /= expected.sum(1, keepdims=True)
     for row, probs in zip(rows, expected, strict=True):
         given = [float(row[f"breeds:{breed}"]) for breed in worlds.BREEDS]
@@ -249,7 +249,7 @@ def test_broken_pictures_stop_the_run_or_are_skipped_and_listed(picture_study, o
         ),
         ({"workdir": "{tmp}"}, "workdir '{tmp}' holds no model: run a fusion study there first"),
         ({"gallery": "{tmp}/a.html"},
-         "gallery='{tmp}/a.html': csv:{study}/fine.csv holds features, not pictures; leave it out"),
+         "gallery='{tmp}/a.html': csv:{study}/fine.csv holds features, nothing to look at; leave it out"),
         ({"input": "csv:{study}/fine.csv?features=a,b"},
          "csv:{study}/fine.csv?features=a,b holds rows of 2 features, but the model in '{study}/run' was trained on "
          "rows of 4 features"),

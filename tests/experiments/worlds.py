@@ -8,7 +8,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from experiments.fusion import FusionConfig
+from experiments.fusion_config import FusionConfig
 
 BREEDS = ("arven", "belmar", "corin", "dax")
 
