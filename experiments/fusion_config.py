@@ -108,6 +108,8 @@ class FusionConfig:
         if self.encoder not in (*ENCODERS, "lstm", "minilm") and not self.encoder.startswith("bert:"):
             names = ", ".join([*ENCODERS, *TEXT_ENCODERS])
             raise InputError(f"encoder={self.encoder!r}: choose one of {names}")
+        if not self.data:
+            raise InputError("data is missing: give --data=..., as jlabel.data.open takes it; see --help")
         if self.hidden < 0 or (self.hidden == 0 and not self.skip):
             raise InputError(f"hidden={self.hidden} must be at least 1, or 0 with skip")
         if self.folds < 2:
@@ -175,7 +177,7 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_integer(
         "hidden", d["hidden"], "Width of the path decoder's recurrent unit; 0 for none, linear scores alone."
     )
-    flags.DEFINE_list("label_sets", [], "Label sets to use of a larger graph; by default all.")
+    flags.DEFINE_list("label_sets", list(d["label_sets"]), "Label sets to use of a larger graph; by default all.")
     flags.DEFINE_bool("skip", d["skip"], "Path decoder: add a linear score of the features to every node.")
     flags.DEFINE_bool("upward", d["upward"], "With --skip: the linear score of a node includes those of what is below.")
     flags.DEFINE_bool("contract", d["contract"], "Leave out nodes of the graph that decide nothing: shorter paths.")

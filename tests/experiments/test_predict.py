@@ -299,7 +299,10 @@ def fill_the_disk(output):
         (lambda model: cut(model / "model.json"), r"the model in '.*' is damaged \(.*\): run the study again"),
         (lambda model: edit(model, format="x/9"), r"has format 'x/9', not jlabel.fusion_model/1: run the study again"),
         (lambda model: edit(model, fine_set=None), r"the model in '.*' lacks 'fine_set': run the study again"),
-        (lambda model: edit(model, image_size=16), r"the model in '.*' lacks \['encoder'\].*: run the study again"),
+        (
+            lambda model: edit(model, kind="image", image_size=16),
+            r"the model in '.*' lacks \['encoder'\].*: run the study again",
+        ),
     ],
 )
 def test_a_damaged_model_is_one_clear_line(feature_study, tmp_path, damage, message):
