@@ -13,8 +13,8 @@
     python -m experiments.wordnet_fusion --data=folder:mine --graph=mine.json --label_sets=mine,mine_coarse12 ...
         your own classes and their graph, from python -m experiments.label_graph from_wordnet mine.txt --coarse=12
 
-On frozen ImageNet features. Nodes of the graph that decide nothing are left out, and every node's score includes those of
-what is below it. Numbers to expect and run times: docs/results/wordnet.md.
+On frozen ImageNet features. Nodes of the graph that decide nothing are left out, and every node's score includes those
+of what is below it. Numbers to expect and run times: docs/results/wordnet.md.
 """
 
 from experiments import fusion
