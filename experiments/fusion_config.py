@@ -81,6 +81,7 @@ class FusionConfig:
     max_length: int | None = None
     token_pool: str | None = None
     vectors: str | None = None
+    text_features: int | None = None
     checkpoint_every: int | None = None
     skip_broken: bool = False
     mesh: str | None = None
@@ -92,6 +93,7 @@ class FusionConfig:
             check_positive(name, getattr(self, name), whole=True)
         for name in (
             "learning_rate", "fine_per_class", "coarse_per_class", "checkpoint_every", "image_size", "max_length",
+            "text_features",
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name), whole=name != "learning_rate")
@@ -196,6 +198,7 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     flags.DEFINE_bool("bfloat16", False, "Text encoders: compute in bfloat16; parameters stay float32.")
     flags.DEFINE_integer("max_length", d["max_length"], "Most tokens of a text; by default the encoder's own.")
     flags.DEFINE_string("token_pool", None, "Text encoders: mean, max, cls (BERT) or last (lstm); default its own.")
+    flags.DEFINE_integer("text_features", d["text_features"], "lstm: number of features, even; by default 256.")
     flags.DEFINE_string("vectors", None, "lstm: a GloVe file that the word table starts from.")
     flags.DEFINE_integer("head_hidden", d["head_hidden"], "Hidden layer of the flat heads; 0 for a linear head.")
     flags.DEFINE_enum(

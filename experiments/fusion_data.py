@@ -201,7 +201,7 @@ def make_encoder(config: Any, train: Source, coarse: Source | None) -> Encoder:
     if config.encoder == "lstm":
         sources = [train] if coarse is None else [train, coarse]
         texts = (str(source.content(i)) for source in sources for i in range(len(source)))
-        return text_encoder("lstm", texts=texts, vectors=config.vectors, **options)
+        return text_encoder("lstm", texts=texts, vectors=config.vectors, dim=config.text_features, **options)
     return text_encoder(config.encoder, remat=config.remat, **options)
 
 

@@ -183,4 +183,4 @@ def _encoder(document: dict[str, Any], config: SimpleNamespace) -> Encoder:
         return text_encoder(config.encoder, max_length=config.max_length, **options)
     # The width of the word table is that of the vectors it started from; their file is not needed any more.
     tokenizer, width = TextTokenizer.from_json(document["tokenizer"]), document.get("embedding_dim")
-    return text_encoder("lstm", tokenizer=tokenizer, embedding_dim=width, **options)
+    return text_encoder("lstm", tokenizer=tokenizer, embedding_dim=width, dim=document["features"], **options)
