@@ -115,7 +115,7 @@ def train_call(module: nn.Module, ids: np.ndarray, labels: np.ndarray, **options
 
 
 def pipeline(module: nn.Module, folder: Path, *, max_length: int) -> Callable[[Sequence[str], int], np.ndarray]:
-    """Texts and a batch size to rows, as `SentenceTransformer.encode`: sorted by length, batches padded to their own."""
+    """Texts and a batch size to rows, as `SentenceTransformer.encode`: sorted by length, then padded in batches."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def call(texts: Sequence[str], batch_size: int) -> np.ndarray:
