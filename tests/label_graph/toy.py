@@ -1,5 +1,7 @@
 """The toy graph T that the checks are worked out on, and decoders with known outputs."""
 
+import math
+
 import jax.numpy as jnp
 
 T = {
@@ -60,3 +62,29 @@ def table_apply(num_nodes, num_gates=0, dtype=jnp.float32):
         return state, out[..., : num_nodes + 1], out[..., num_nodes + 1 :] if num_gates else None
 
     return apply_fn
+
+
+def every_path(graph, scores, gates=None, *, gate="uniform"):
+    """Probability of each complete path under scores ``[V+1]`` that hold everywhere; plain Python, float64."""
+    end, found = graph.num_nodes, {}
+
+    def walk(path, prob):
+        node = path[-1]
+        number = [i for i, block in enumerate(graph.blocks) if block.parent == node]
+        if not number:
+            found[path] = found.get(path, 0.0) + prob
+            return
+        share = [math.exp(gates[i]) if gate == "learned" else 1.0 for i in number]
+        total = 1.0 if gate == "none" else sum(share)
+        for i, weight in zip(number, share, strict=True):
+            members = [*graph.blocks[i].nodes, *([end] if graph.stops[node] else [])]
+            powers = [math.exp(scores[w]) for w in members]
+            for member, power in zip(members, powers, strict=True):
+                chance = prob * weight / total * power / sum(powers)
+                if member == end:
+                    found[path] = found.get(path, 0.0) + chance
+                else:
+                    walk((*path, member), chance)
+
+    walk((graph.root,), 1.0)
+    return found
