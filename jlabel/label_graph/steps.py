@@ -186,7 +186,8 @@ def upward_scores(scores: ArrayLike, graph: LabelGraph, *, inner_scale: float = 
       [3. 1. 2.]
     """
     scores, end = jnp.asarray(scores), graph.num_nodes
-    found = scores * jnp.asarray(np.append(np.where(graph.sinks, 1.0, inner_scale), 1.0), scores.dtype)
+    factors = np.append(np.where(graph.sinks, 1.0, inner_scale), 1.0)
+    found = scores * jnp.broadcast_to(factors, scores.shape).astype(scores.dtype)
     height = np.zeros(end, int)
     for node in reversed(graph.order):
         below = graph.successors[node][graph.successors[node] < end]
@@ -200,7 +201,9 @@ def upward_scores(scores: ArrayLike, graph: LabelGraph, *, inner_scale: float = 
             values, counts = jnp.take(found, members, axis=-1), jnp.broadcast_to(inside, total.shape + inside.shape[1:])
             block = _logsumexp(values, counts)
             if graph.stops[nodes].any():
-                block = jnp.where(graph.stops[nodes], jnp.logaddexp(block, found[..., -1:]), block)
-            total = total + jnp.where(inside.any(-1), block, 0.0)
-        found = found.at[..., nodes].add(total / np.maximum(graph.num_blocks[nodes], 1).astype(scores.dtype))
+                stops = jnp.broadcast_to(graph.stops[nodes], block.shape)
+                block = jnp.where(stops, jnp.logaddexp(block, found[..., -1:]), block)
+            total = total + jnp.where(counts.any(-1), block, 0.0)
+        number = jnp.broadcast_to(graph.num_blocks[nodes], total.shape)
+        found = found.at[..., nodes].add(total / number.astype(scores.dtype))
     return found
