@@ -1,4 +1,4 @@
-"""Tiny datasets and a graph as files: two species of two breeds, as numbers and as pictures."""
+"""Tiny datasets and graphs as files: two species of two breeds, as numbers and as pictures; texts of two archives."""
 
 import base64
 import io
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.fusion_config import FusionConfig
+from tests.networks.tiny_bert import CONFIG, random_state, write_bert
 
 BREEDS = ("arven", "belmar", "corin", "dax")
 
@@ -40,6 +41,32 @@ GRAPH = {
     "label_sets": [
         {"name": "breeds", "labels": {breed: breed for breed in BREEDS}},
         {"name": "species", "labels": {"Cat": "cat", "Dog": "dog"}},
+    ],
+}
+TOPICS = {
+    "cs.ai": ("agent", "plan", "search"),
+    "cs.cl": ("word", "parse", "corpus"),
+    "math.nt": ("prime", "sieve", "modular"),
+    "math.ag": ("scheme", "sheaf", "variety"),
+}
+CATEGORIES = tuple(sorted(TOPICS))  # cs.ai, cs.cl, math.ag, math.nt: classes of the fine set
+ARCHIVES = ("cs", "math")
+TEXT_GRAPH = {
+    "format": "jlabel.label_graph/1",
+    "name": "topics",
+    "root": "all",
+    "nodes": [{"id": i} for i in ("all", *ARCHIVES, *CATEGORIES)],
+    "edges": [*(["all", a] for a in ARCHIVES), *([c.partition(".")[0], c] for c in CATEGORIES)],
+    "blocks": [
+        {"parent": "all", "name": "archive", "nodes": list(ARCHIVES)},
+        *(
+            {"parent": a, "name": f"category of {a}", "nodes": [c for c in CATEGORIES if c.startswith(a)]}
+            for a in ARCHIVES
+        ),
+    ],
+    "label_sets": [
+        {"name": "categories", "labels": {c: c for c in CATEGORIES}},
+        {"name": "archives", "labels": {a: a for a in ARCHIVES}},
     ],
 }
 COLOURS = ((220, 40, 40), (40, 220, 40), (40, 40, 220), (220, 220, 40))
@@ -128,3 +155,43 @@ def embedded_sizes(page):
     """Sizes of the pictures in a page."""
     data = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     return [Image.open(io.BytesIO(base64.b64decode(text))).size for text in data]
+
+
+def topic_text(rng, *categories, words=6):
+    """Words of some categories among words that all texts have."""
+    own = [word for c in categories for word in rng.choice(TOPICS[c], words)]
+    return " ".join(rng.permutation([*own, "we", "show", "that"]))
+
+
+def write_texts(folder, *, train=6, val=3, test=3, coarse=8):
+    """texts.csv, several.csv (most rows with a second category), archives.csv, graph.json and a tiny BERT in bert/."""
+    rng = np.random.default_rng(0)
+    tables = {"texts": ["name,text,label,split"], "several": ["name,text,label,split"], "archives": ["name,text,label"]}
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        for c in CATEGORIES:
+            for i in range(count):
+                tables["texts"].append(f"{split}/{c}{i},{topic_text(rng, c)},{c},{split}")
+                labels = [c, *rng.choice(sorted({*CATEGORIES} - {c}), i % 3, replace=False)]
+                text = topic_text(rng, *labels, words=4)
+                tables["several"].append(f"{split}/{c}{i},{text},{'|'.join(labels)},{split}")
+    for c in CATEGORIES:
+        rows = (f"{c}{i},{topic_text(rng, c)},{c.partition('.')[0]}" for i in range(coarse))
+        tables["archives"] += rows
+    for name, lines in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    write_graph(folder, **TEXT_GRAPH)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "we", "show", "that", *(w for c in CATEGORIES for w in TOPICS[c])]
+    size = {"vocab_size": len(words)}
+    write_bert(folder / "bert", random_state(CONFIG | size), vocabulary=words, **size)
+
+
+def text_config(folder, **changes):
+    """A study of the texts in that folder: a few steps of an LSTM, so little is learnt."""
+    places = {"data": f"csv:{folder / 'texts.csv'}", "coarse_data": f"csv:{folder / 'archives.csv'}"}
+    settings = {"encoder": "lstm", "steps": 4, "batch_size": 4, "hidden": 0, "max_length": 16, "learning_rate": 0.02}
+    return feature_config(folder, **{**places, **settings, **changes})
+
+
+def frozen_text_config(folder, **changes):
+    """A study of heads on the features of the tiny BERT in that folder."""
+    return text_config(folder, **{"encoder": f"bert:{folder / 'bert'}", "steps": 40, **changes})

