@@ -213,8 +213,9 @@ def is_frozen(net: Encoder, config: Any) -> bool:
 def _preparation(config: Any, net: Encoder) -> Callable[[Source], tuple[np.ndarray, np.ndarray | None]]:
     """From a source to inputs and texts: pictures, token ids of one length, or the features of a frozen encoder."""
     frozen = is_frozen(net, config)
-    params = net.init(jax.random.key(0)) if frozen and net.pretrained else None
-    encode = jax.jit(lambda inputs: net.apply(params, inputs)) if params is not None else None
+    # Read where the encoder is trained too, so that damaged weights are told before anything is written.
+    params = net.init(jax.random.key(0)) if net.pretrained else None
+    encode = jax.jit(lambda inputs: net.apply(params, inputs)) if frozen and net.pretrained else None
 
     def prepare(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
         if net.kind != "text":
