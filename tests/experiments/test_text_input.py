@@ -1,6 +1,7 @@
 """Bad input of texts: one clear line each, exit code 2, nothing written."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -14,8 +15,6 @@ from experiments.predict import PredictConfig, predict
 from jlabel import InputError
 from tests.experiments import worlds
 from tests.experiments.worlds import frozen_text_config, text_config
-
-ADVICE = "repair or remove it, or skip such rows (skip_broken=True, --skip_broken)"
 
 
 def refused(capsys, function):
@@ -55,7 +54,7 @@ def more_words(path):
     [
         (
             lambda w: edit(w / "texts.csv", b"agent", b"ag\xff\xfent"),
-            r"csv:{w}/texts.csv: row 'train/cs.ai0' \(line 2\): column text is not UTF-8 text at byte \d+ of its cell; "
+            r"csv:{w}/texts.csv: row 'train/cs.ai0': line 2: column text is not UTF-8 text at byte \d+ of its cell; "
             r"save it as UTF-8; .*",
         ),
         (
@@ -86,8 +85,8 @@ def more_words(path):
         ),
         (
             lambda w: more_words(w / "bert/vocab.txt"),
-            r"{w}/bert: a tokenizer that does not fit the weights: it has 22 tokens, the embedding table of config.json "
-            r"19 rows; take both from the same model",
+            r"{w}/bert: a tokenizer that does not fit the weights: it has 22 tokens, the embedding table of "
+            r"config.json 19 rows; take both from the same model",
         ),
         (lambda w: shutil.rmtree(w / "bert"), r"{w}/bert: there is no such directory"),
     ],
@@ -98,8 +97,6 @@ def test_spoilt_texts_and_encoders(world, capsys, spoil, message, options):
     spoil(world)
     before = sorted(world.rglob("*"))
     line = refused(capsys, lambda: fusion.run(frozen_text_config(world, **options), world / "run") and 0)
-    import re
-
     assert re.fullmatch(message.replace("{w}", re.escape(str(world))), line), line
     assert sorted(world.rglob("*")) == before
 
@@ -112,7 +109,7 @@ def test_spoilt_texts_and_encoders(world, capsys, spoil, message, options):
         ({"encoder": "lstm", "token_pool": "cls"}, "encoder 'lstm' got pool='cls'; choose one of last, max, mean"),
         (
             {"encoder": "lstm", "vectors": "{w}/none.txt"},
-            "{w}/none.txt: there is no such file",
+            "{w}/none.txt: there is no such file of word vectors",
         ),
         ({"max_length": 2}, "max_length=2 must be at least 3 tokens"),
         ({"max_length": 17}, "max_length=17, but the model in {w}/bert has 16 positions; give no more"),
@@ -142,10 +139,8 @@ def test_texts_of_pictures_encoders_and_the_reverse(tmp_path, capsys):
 
 def test_an_encoder_nobody_knows_is_refused_before_anything_is_read(tmp_path, capsys):
     line = refused(capsys, lambda: text_config(tmp_path, encoder="gpt9") and 0)
-    assert line == (
-        "encoder='gpt9': choose one of cnn, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, resnet18, "
-        "resnet34, bert:DIR, lstm, minilm"
-    )
+    assert line.startswith("encoder='gpt9': choose one of ")
+    assert line.endswith(", bert:DIR, lstm, minilm")
 
 
 def test_skipped_rows_are_listed(world, capsys, monkeypatch):
@@ -156,7 +151,7 @@ def test_skipped_rows_are_listed(world, capsys, monkeypatch):
         fusion.run(text_config(world, skip_broken=True), world / "run")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "skipped 1 training rows:"
-    assert lines[1].startswith("  train/cs.ai0: column text is not UTF-8 text at byte ")
+    assert lines[1].startswith("  train/cs.ai0: line 2: column text is not UTF-8 text at byte ")
     assert lines[2:] == ["skipped 1 coarse rows:", "  empty: the text is empty"]
 
 

@@ -247,10 +247,11 @@ def run_command(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     done = run_command(
         "experiments.arxiv_fusion", f"--workdir={tmp_path / 'run'}", "--steps=2", "--seeds=0", "--hidden=0",
-        "--data=embedded:drawn_abstracts?per_category=3", "--methods=graph fused,TF-IDF + SVM", "--max_length=16",
+        "--data=embedded:drawn_abstracts?per_category=3", "--methods=FFN,TF-IDF + SVM", "--max_length=16",
         "--batch_size=4",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
