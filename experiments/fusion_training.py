@@ -220,7 +220,8 @@ def train_end_to_end(
     averaged = "reward_average" in params["head"]
     decay = config.weight_decay if config.weight_decay is not None else END_TO_END_DECAY
     if net.pretrained:
-        optimizer = _fine_tuner(rate, decay, config.steps, averaged, config.layer_decay, config.accumulate)
+        layer_rates = config.layer_decay if net.kind == "text" else 1.0  # pictures' encoders have no BERT in them
+        optimizer = _fine_tuner(rate, decay, config.steps, averaged, layer_rates, config.accumulate)
     else:
         optimizer = _optimizer(rate, decay, config.steps, averaged, config.accumulate)
     augment = None
