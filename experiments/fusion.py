@@ -78,9 +78,11 @@ def run(config: FusionConfig, workdir: Path, *, paper: dict[tuple[str, str], flo
     names = [m for m in config.methods if _possible(m, datas[0])]
     if not names:
         raise InputError(f"methods: {config.data} has no rows for {', '.join(config.methods)}; give --coarse_data")
+    frozen, combos = is_frozen(net, config), label_combinations(datas)
+    if config.fine_counts and not frozen:
+        raise InputError("fine_counts is for heads on fixed features: freeze a pretrained encoder, or leave it out")
     mesh = make_mesh(config.mesh) if config.mesh or config.distributed else None
     workdir = open_workdir(workdir, dataclasses.asdict(config))
-    frozen, combos = is_frozen(net, config), label_combinations(datas)
     methods = [
         build_method(name, plan, datas[0].fine_set, config, frozen=frozen, combos=combos)
         for name in names
@@ -124,8 +126,6 @@ def _train_curve(
             continue
         # As many rows in all as in the main study: a row that gains its fine label is no coarse row any more.
         whole = None if config.coarse_per_class is None else config.fine_per_class + config.coarse_per_class - count
-        if whole is not None and whole < 1:
-            raise InputError(f"fine_counts: {count} leaves no coarse rows of {config.coarse_per_class} a class")
         changed = dataclasses.replace(config, fine_per_class=count, coarse_per_class=whole)
         these, _ = _load(changed, plan, net)
         found = _train_heads(methods, these, net, plan, changed, workdir, mesh, results)

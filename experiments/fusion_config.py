@@ -103,6 +103,9 @@ class FusionConfig:
             check_positive("fine_counts", count, whole=True)
         if self.fine_counts and (self.coarse_data != "rest" or self.fine_per_class is None):
             raise InputError("fine_counts needs coarse_data=rest and fine_per_class, whose choices it takes over")
+        for count in self.fine_counts:
+            if self.coarse_per_class is not None and count >= (self.fine_per_class or 0) + self.coarse_per_class:
+                raise InputError(f"fine_counts: {count} leaves no coarse rows of {self.coarse_per_class} a class")
         if self.fine_fraction is not None and not 0 < self.fine_fraction < 1:
             raise InputError(f"fine_fraction={self.fine_fraction} must lie between 0 and 1")
         if not 0 < self.layer_decay <= 1:
@@ -172,8 +175,8 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     )  # fmt: skip
     flags.DEFINE_string("test_split", d["test_split"], "Split of --data that is the test rows.")
     flags.DEFINE_list(
-        "fine_counts", list(d["fine_counts"]), "With --coarse_data=rest: also train with these numbers of fine rows a "
-        "class, and draw accuracy against them."
+        "fine_counts", list(d["fine_counts"]), "With --coarse_data=rest and fixed features: also train with these numbers "
+        "of fine rows a class, and draw accuracy against them."
     )  # fmt: skip
     flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
     flags.DEFINE_integer(
