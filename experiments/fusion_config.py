@@ -175,8 +175,8 @@ def define_flags(*, experiment: str, data: str, coarse_data: str, graph: str, **
     )  # fmt: skip
     flags.DEFINE_string("test_split", d["test_split"], "Split of --data that is the test rows.")
     flags.DEFINE_list(
-        "fine_counts", list(d["fine_counts"]), "With --coarse_data=rest and fixed features: also train with these numbers "
-        "of fine rows a class, and draw accuracy against them."
+        "fine_counts", list(d["fine_counts"]), "With --coarse_data=rest and fixed features: also train with these "
+        "numbers of fine rows a class, and draw accuracy against them."
     )  # fmt: skip
     flags.DEFINE_float("weight_decay", None, "Weight decay; by default chosen on validation rows.")
     flags.DEFINE_integer(
