@@ -117,11 +117,9 @@ def _embeddings(*, quick: bool, threads: int, repeats: int, clock: Clock, rate: 
 
     rows: list[list[object]] = []
 
-    def add(
-        name: str, ours: Callable[[], np.ndarray], theirs: Callable[[], np.ndarray], tokens: int, work: int
-    ) -> None:
+    def add(name: str, ours: Rows, theirs: Rows, tokens: int, work: int, *, rounds: int = repeats) -> None:
         _check_rows(name, ours(), theirs())
-        times = compare({"ours": ours, "peer": theirs}, repeats=repeats, clock=clock)
+        times = compare({"ours": ours, "peer": theirs}, repeats=rounds, warmup=1, clock=clock)
         seconds = times["ours"].median
         rows.append([
             name, threads, seconds * 1e3, times["peer"].median * 1e3, _quotient(times["peer"], times["ours"]),
