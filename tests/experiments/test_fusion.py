@@ -131,7 +131,7 @@ def test_kernels_take_orthogonal_steps_and_the_reward_average_follows_its_gradie
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["features", "pictures"])
+@pytest.mark.parametrize("kind", ["features", "pictures", "texts"])
 def test_a_study_killed_at_random_moments_ends_with_the_same_table(kind, tmp_path):
     worlds.write_graph(tmp_path)
     common = [f"--graph={tmp_path / 'graph.json'}", "--seeds=0,1", "--hidden=16", "--batch_size=4"]
@@ -139,6 +139,11 @@ def test_a_study_killed_at_random_moments_ends_with_the_same_table(kind, tmp_pat
         worlds.write_features(tmp_path)
         data = [f"--data=csv:{tmp_path / 'fine.csv'}", f"--coarse_data=npz:{tmp_path / 'coarse.npz'}"]
         data += ["--steps=3000", "--checkpoint_every=200"]
+    elif kind == "texts":
+        worlds.write_texts(tmp_path)
+        data = [f"--data=csv:{tmp_path / 'texts.csv'}", f"--coarse_data=csv:{tmp_path / 'archives.csv'}"]
+        data += [f"--encoder=bert:{tmp_path / 'bert'}", "--fine_tune", "--accumulate=2"]
+        data += ["--steps=30", "--checkpoint_every=5", "--contract", "--upward"]
     else:
         worlds.write_pictures(tmp_path)
         data = [f"--data=folder:{tmp_path / 'fine'}", f"--coarse_data=folder:{tmp_path / 'coarse'}"]
