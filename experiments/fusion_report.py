@@ -177,7 +177,9 @@ def report_study(
     """Write results.json, the figures and report.html."""
     write_results(
         workdir / "results.json",
-        build_results(config.experiment, data=config.data, config=config, rows=rows, seconds=seconds),
+        build_results(
+            config.experiment, data=config.data, config=config, seconds=seconds, rows=[*rows, *_curve_rows(curve)]
+        ),  # fmt: skip
     )
     data, main = datas[0], next(iter(results))
     coarse = ", ".join(data.coarse_sets) or "nothing else"
@@ -242,6 +244,15 @@ def report_study(
     report.add_details(chosen, title="Hyper-parameters chosen on held-out rows")
     report.add_details({**versions(), "seconds": round(seconds)}, title="Versions and time")
     report.write(workdir / "report.html")
+
+
+def _curve_rows(curve: Mapping[str, Mapping[int, Sequence[float]]]) -> list[Row]:
+    """The points of the curve, for the file of results."""
+    return [
+        make_row(name, "accuracy", values, split=f"test, {count} fine rows a class")
+        for name, found in curve.items()
+        for count, values in found.items()
+    ]
 
 
 def _curve(report: Report, workdir: Path, curve: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
