@@ -28,6 +28,8 @@ if __name__ == "__main__":
         fine_per_class=5, coarse_per_class=55, encoder="efficientnet_lite0", image_size=160, steps=600, batch_size=64,
         # Many labels have two hypernyms on some level, so no path of theirs is deterministic: the marginal knows all.
         objective="marginal", hidden=0, upward=True, contract=True, rates=(1e-2, 3e-2, 1e-1), seeds=(0, 1, 2, 3, 4),
-        methods=("graph fused", "graph fine-only", "FFN", "FFN + coarse marginal", "Label Set", "pseudo labels", "oracle"),
+        methods=(
+            "graph fused", "graph fine-only", "FFN", "FFN + coarse marginal", "Label Set", "pseudo labels", "oracle",
+        ),
     )  # fmt: skip
     run_main(lambda: fusion.main("wordnet_fusion"), doc=__doc__)
