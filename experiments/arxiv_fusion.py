@@ -14,7 +14,7 @@ from experiments.fusion_methods import SVM
 if __name__ == "__main__":
     define_flags(
         experiment="arxiv_fusion", data="embedded:drawn_abstracts", coarse_data="embedded:drawn_archives",
-        graph="drawn_abstracts", encoder="lstm", steps=150, hidden=64, seeds=(0, 1, 2), rates=(1e-2, 3e-2, 1e-1),
+        graph="drawn_abstracts", encoder="lstm", steps=300, hidden=64, seeds=(0, 1, 2, 3, 4), rates=(1e-2, 3e-2, 1e-1),
         text_features=128,
         # Topics form a tree, so nothing is left open and both credit rules are the same.
         methods=(*(m for m in DEFAULT_METHODS if m != "graph fused (credit all)"), SVM),
