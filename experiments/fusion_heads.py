@@ -16,12 +16,12 @@ from experiments.fusion_training import (
     apply_in_chunks,
     calibrate,
     head_init,
+    held_out_score,
     joined,
     make_predictions,
     method_parts,
     optimizer_for,
     run_name,
-    selection_score,
 )
 from jlabel.label_graph import PathPlan
 from jlabel.networks import Encoder
@@ -29,7 +29,7 @@ from jlabel.training import fit_seeds
 
 __all__ = ["train_heads"]
 
-# Every method chooses from the same grid, by balanced accuracy on held-out fine rows.
+# Every method chooses from the same grid, by its score on held-out fine rows.
 HEAD_RATES, HEAD_DECAYS = (3e-3, 1e-2, 3e-2), (1e-3, 1e-1)
 
 
@@ -153,7 +153,7 @@ def _choose(
         rows = all_probs[g * folds : (g + 1) * folds]
         out = rows[0] if data.val is not None else rows[place, np.arange(len(held))]
         nll = -out[np.arange(len(held)), held.fine].mean()
-        scores.append((selection_score(config.balance)(out.argmax(-1), held.fine), -float(nll)))
+        scores.append((held_out_score(out, out.argmax(-1), held, config.balance), -float(nll)))
         kept.append(out)
     best = max(range(len(grid)), key=lambda g: scores[g])
     return grid[best], calibrate(kept[best], held), scores[best][0]

@@ -387,7 +387,10 @@ def _spread(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _galleries(report: Report, workdir: Path, found: Predictions | None, data: FusionData, plan: PathPlan) -> None:
-    """Test pictures by the attribute the model sees: blue certain for the label, green open, red a wrong label."""
+    """Test pictures by the attribute the model sees: blue certain for the label, green open, red a wrong label.
+
+    Drawn at random, always the same: in rows sorted by class the first ones of a predicted label are wrong.
+    """
     if found is None or found.nodes is None:
         return
     graph = plan.graph
@@ -398,12 +401,13 @@ def _galleries(report: Report, workdir: Path, found: Predictions | None, data: F
     )
     classes = plan.targets(data.fine_set, np.maximum(found.decoded, 0))
     images, captions, borders = [], [], []
+    order = np.random.default_rng(0).permutation(len(found.decoded))
     for block in blocks[:2]:
         nodes = np.array(block.nodes)
         best = nodes[found.nodes[:, nodes].argmax(1)]
         for node in nodes:
             above = plan.graph.reaches[node][plan.class_nodes[classes]]  # the predicted label can pass this node
-            for i in _spread(np.flatnonzero((best == node) & above), found.decoded)[:6]:
+            for i in _spread(order[((best == node) & above)[order]], found.decoded)[:6]:
                 wrong = found.decoded[i] != data.test.fine[i]
                 open_choice = plan.paths.uncertain[classes[i], node]
                 images.append(jlabel.data.resize_image(data.test.source.content(int(i)), 112))

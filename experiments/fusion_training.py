@@ -17,7 +17,7 @@ from experiments.fusion_data import FusionData, Rows
 from experiments.fusion_methods import Method
 from jlabel.evaluation import accuracy, balanced_accuracy, fit_temperature, multilabel_f1
 from jlabel.label_graph import PathPlan, labels_below, pseudo_labels
-from jlabel.networks import Encoder, layer_decay
+from jlabel.networks import Encoder, layer_decay, length_buckets, shorten_batches
 from jlabel.training import ArrayBatches, fit, join_batches
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "calibrate",
     "choose_threshold",
     "head_init",
+    "held_out_score",
     "joined",
     "label_combinations",
     "labels_above",
@@ -61,7 +62,7 @@ class Predictions:
         times as likely as the likeliest.
       nodes: ``[N, V]`` log-probabilities of passing each node, or None.
       coarse_log_probs: of the coarse training rows, for pseudo labels.
-      chosen: hyper-parameters chosen by validation. val_score: balanced accuracy of validation rows.
+      chosen: hyper-parameters chosen by validation. val_score: of held-out rows, which these were chosen by.
     """
 
     params: Any
@@ -145,14 +146,17 @@ def class_weights(target: np.ndarray, balance: bool) -> np.ndarray:
 
 def joined(
     method: Method, parts: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], batch_size: int,
-    transform: Callable[..., Any] | None = None,
+    transform: Callable[..., Any] | None = None, texts: bool = False,
 ) -> Any:  # fmt: skip
-    """Batches of a method: ``batch_size`` rows of each of its parts (inputs, targets, draw weights)."""
+    """Batches of a method: ``batch_size`` rows of each of its parts (inputs, targets, draw weights).
+
+    Of ``texts``, whose inputs are token ids, those of a batch have like lengths.
+    """
     batches = [
         ArrayBatches(
             {"inputs": inputs, "target": target},
-            batch_size=batch_size,
-            weights=weights, transform=transform,
+            batch_size=batch_size, weights=weights, transform=transform,
+            groups=length_buckets(inputs)[1] if texts else None,
         )
         for inputs, target, weights in (parts[name] for name in method.parts if name in parts)
     ]  # fmt: skip
@@ -170,11 +174,12 @@ def apply_in_chunks(function: Callable[[Any], Any], inputs: np.ndarray) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
-def _end_to_end_loss(head_loss: Any, net: Encoder) -> Any:
+def _end_to_end_loss(head_loss: Any, net: Encoder, lengths: tuple[int, ...]) -> Any:
     """The loss of a head on an encoder; cached so that seeds, and methods of one loss, compile once."""
+    apply = shorten_batches(net, lengths).apply if lengths else net.apply
 
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
-        features = net.apply(params["encoder"], batch["inputs"])
+        features = apply(params["encoder"], batch["inputs"])
         return head_loss(params["head"], {"features": features, "target": batch["target"]}, key)
 
     return loss_fn
@@ -187,8 +192,9 @@ def head_init(init: Any, dim: int) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
-def _end_to_end_predict(outputs: Any, net: Encoder) -> Any:
-    return jax.jit(lambda params, inputs: outputs(params["head"], net.apply(params["encoder"], inputs)))
+def _end_to_end_predict(outputs: Any, net: Encoder, lengths: tuple[int, ...]) -> Any:
+    apply = shorten_batches(net, lengths).apply if lengths else net.apply
+    return jax.jit(lambda params, inputs: outputs(params["head"], apply(params["encoder"], inputs)))
 
 
 def _augmented(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -210,7 +216,9 @@ def train_end_to_end(
 
     ``guesses`` are the FFN's log-probabilities of the coarse rows, for pseudo labels.
     """
-    loss_fn, predict = _end_to_end_loss(method.loss, net), _end_to_end_predict(method.outputs, net)
+    texts = net.kind == "text"
+    lengths = length_buckets(data.train.inputs)[0] if texts else ()
+    loss_fn, predict = _end_to_end_loss(method.loss, net, lengths), _end_to_end_predict(method.outputs, net, lengths)
     parts = {
         name: (rows.inputs[places], target, weights)
         for name, (rows, places, target, weights) in method_parts(method, data, plan, guesses, config.balance).items()
@@ -229,7 +237,7 @@ def train_end_to_end(
         augment = {"image": _augmented, "text": _words_dropped}.get(net.kind)
     steps = config.steps * config.accumulate
     result = fit(
-        loss_fn, params, joined(method, parts, config.batch_size, augment), optimizer=optimizer, steps=steps,
+        loss_fn, params, joined(method, parts, config.batch_size, augment, texts), optimizer=optimizer, steps=steps,
         key=fit_key, mesh=mesh, workdir=workdir, log_every=max(1, steps // 20),
         checkpoint_every=config.checkpoint_every,
         name=f"{run_name(method)}-{seed}-{rate:g}", progress=False,  # the study shows one bar for all its runs
@@ -238,7 +246,10 @@ def train_end_to_end(
     params = jax.tree.map(np.asarray, result.params)  # on the host: with several processes each predicts on its own
 
     def outputs(rows: Rows) -> dict[str, np.ndarray]:
-        return apply_in_chunks(lambda inputs: predict(params, inputs), rows.inputs)
+        # Texts of like length side by side, so that a chunk needs little padding.
+        order = np.argsort((rows.inputs != 0).sum(1), kind="stable") if texts else np.arange(len(rows))
+        found = apply_in_chunks(lambda inputs: predict(params, inputs), rows.inputs[order])
+        return {name: values[np.argsort(order)] for name, values in found.items()}
 
     assert data.val is not None  # load_fusion holds rows out where the data has no such split
     held, coarse = outputs(data.val), None
@@ -246,13 +257,21 @@ def train_end_to_end(
         coarse = outputs(data.coarse)["log_probs"]
     return make_predictions(
         params, result.history, outputs(data.test), calibrate(held["log_probs"], data.val), coarse,
-        {"learning_rate": rate}, selection_score(config.balance)(held["decoded"], data.val.fine),
+        {"learning_rate": rate}, held_out_score(held["log_probs"], held["decoded"], data.val, config.balance),
     )  # fmt: skip
 
 
 def selection_score(balance: bool) -> Callable[[np.ndarray, np.ndarray], float]:
-    """What hyper-parameters are chosen by."""
+    """What hyper-parameters are chosen by, where rows have one label."""
     return balanced_accuracy if balance else accuracy
+
+
+def held_out_score(log_probs: np.ndarray, decoded: np.ndarray, rows: Rows, balance: bool) -> float:
+    """The score of predictions for held-out rows; of rows with several labels micro F1 at its best threshold."""
+    if rows.fine_sets is None:
+        return selection_score(balance)(decoded, rows.fine)
+    chosen = labels_above(log_probs, choose_threshold(log_probs, rows.fine_sets))
+    return multilabel_f1(chosen, rows.fine_sets, average="micro")
 
 
 def run_name(method: Method) -> str:
@@ -331,7 +350,7 @@ def _fine_tuner(rate: float, decay: float, steps: int, averaged: bool, layer_rat
     """AdamW for a pretrained encoder, slower towards its first layers; its head, which is new, learns faster."""
     warm = max(1, steps // 10)
     scale = optax.join_schedules(
-        [optax.linear_schedule(0.0, 1.0, warm), optax.linear_schedule(1.0, 0.0, max(1, steps - warm))], [warm]
+        [optax.linear_schedule(1 / warm, 1.0, warm), optax.linear_schedule(1.0, 0.0, max(1, steps - warm))], [warm]
     )
 
     def label(path: Any, leaf: Any) -> str:

@@ -197,7 +197,10 @@ def format_row(row: Row) -> str:
     """
     if not math.isfinite(row.std):
         return _number(row.mean)
-    return f"{_number(row.mean)} ± {_number(row.std)} [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
+    # A spread far below the mean's last digit is zero beside it.
+    small = row.std < 1e-3 <= abs(row.mean) < 100
+    std = f"{row.std:.3f}" if small else _number(row.std)
+    return f"{_number(row.mean)} ± {std} [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
 
 
 def table_cells(

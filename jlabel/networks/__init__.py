@@ -25,6 +25,8 @@ from jlabel.networks.group_norm import GroupNorm as GroupNorm
 from jlabel.networks.lstm import BiLSTM as BiLSTM
 from jlabel.networks.pooling import max_pool as max_pool
 from jlabel.networks.resnet import ResNet18 as ResNet18
+from jlabel.networks.shortening import length_buckets as length_buckets
+from jlabel.networks.shortening import shorten_batches as shorten_batches
 from jlabel.networks.small_cnn import SmallCNN as SmallCNN
 from jlabel.networks.text_encoder import TEXT_ENCODERS as TEXT_ENCODERS
 from jlabel.networks.text_encoder import find_minilm as find_minilm

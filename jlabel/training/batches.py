@@ -26,18 +26,21 @@ class ArrayBatches:
 
     Without `weights`, step s takes places s·B to (s+1)·B of an endless line of epochs, each a fresh shuffle of all N
     rows: every row once per epoch, no row dropped, a batch may hold the end of one epoch and the start of the next.
-    With `weights`, it draws B rows with replacement, row i with probability w_i / Σ w.
+    With `weights`, it draws B rows with replacement, row i with probability w_i / Σ w. With `groups` too, all rows of a
+    step are of one group, drawn by its share of the weights, so that row i keeps its probability; joined sets draw
+    their groups by the same number. Texts of like length, grouped, need little padding.
 
     Attributes:
         arrays: columns by name, each `[N, ...]`. Columns of text stay on the host, where messages use `name`.
         batch_size: B, at most N unless `weights` are given.
         shuffle: whether epochs are shuffled; without it rows come in order.
         weights: `[N]`, at least 0, or `[R, N]` with one line per seed for `fit_seeds`. A row of weight 0 is held out.
+        groups: int `[N]`, the group of each row; needs `weights`.
         transform: `(batch, key) -> batch`, run inside the compiled step (augmentation); with `fit_seeds` once a seed.
 
     Raises:
-        TrainingError: columns of unequal length, no rows, a batch larger than the data, or weights that are negative,
-            not finite, all zero or of another length.
+        TrainingError: columns of unequal length, no rows, a batch larger than the data, weights that are negative,
+            not finite, all zero or of another length, or groups without weights, of fractions or of another length.
 
     Example:
         >>> len(ArrayBatches({"x": np.zeros((10, 3)), "label": np.arange(10)}, batch_size=4))
@@ -53,6 +56,7 @@ class ArrayBatches:
     _: dataclasses.KW_ONLY
     shuffle: bool = True
     weights: ArrayLike | None = None
+    groups: ArrayLike | None = None
     transform: Transform | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +75,13 @@ class ArrayBatches:
             raise TrainingError(
                 f"batch_size {self.batch_size} exceeds the {len(self)} rows of the data; take at most {len(self)}"
             )
+        if self.groups is not None:
+            groups = np.asarray(self.groups)
+            if self.weights is None or groups.shape != (len(self),) or groups.dtype.kind not in "iu":
+                raise TrainingError(
+                    f"groups must be whole numbers [{len(self)}] beside weights, got {groups.dtype}"
+                    f"{list(groups.shape)}{'' if self.weights is not None else ' and no weights'}"
+                )
 
     def __len__(self) -> int:
         """Counts the rows N."""
@@ -168,9 +179,17 @@ class RowOrder:
         self._steps: np.ndarray | None = None
         if part.weights is not None:
             weights = np.asarray(part.weights, dtype=np.float64)
-            self._steps = np.cumsum(weights if weights.ndim == 1 else weights[seed])
-            self._last = int(np.flatnonzero(np.diff(self._steps, prepend=0.0))[-1])
+            weights = weights if weights.ndim == 1 else weights[seed]
+            groups = np.zeros(self._size, int) if part.groups is None else np.asarray(part.groups)
+            # Places of the sums below: a group's rows lie side by side.
+            self._places = np.argsort(groups, kind="stable").astype(np.int32)
+            self._steps = np.cumsum(weights[self._places])
+            self._ends = np.append(np.flatnonzero(np.diff(groups[self._places])), self._size - 1)  # of groups
+            used = np.diff(self._steps, prepend=0.0) > 0
+            self._last = np.maximum.accumulate(np.where(used, np.arange(self._size), 0))  # row with weight, up to here
             self._philox_key = np.random.SeedSequence(self._entropy).generate_state(2, np.uint64)
+            # Without the stream: joined parts draw like groups.
+            self._group_key = np.random.SeedSequence(self._entropy[:-1]).generate_state(2, np.uint64)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Returns the int32 row numbers of steps `start` to `stop`, `[stop - start, B]`."""
@@ -195,11 +214,23 @@ class RowOrder:
         assert self._steps is not None
         # One count of Philox gives four draws; whole counts per step make the stretch independent of where it starts.
         counts = -(-self._batch_size // 4)
-        rng = np.random.Generator(np.random.Philox(counter=start * counts, key=self._philox_key))
-        uniform = rng.random((stop - start, 4 * counts))[:, : self._batch_size]
-        found = np.searchsorted(self._steps, uniform * self._steps[-1], side="right")
-        # Rounding may reach the total itself, which lies beyond the last row that has weight.
-        return np.minimum(found, self._last).astype(np.int32)
+        uniform = _uniform(self._philox_key, start * counts, (stop - start, 4 * counts))[:, : self._batch_size]
+        total = self._steps[-1]
+        if len(self._ends) == 1:
+            found, end = np.searchsorted(self._steps, uniform * total, side="right"), self._ends[0]
+        else:
+            ends = self._steps[self._ends]
+            group = np.searchsorted(ends, _uniform(self._group_key, start, (stop - start, 4))[:, 0] * total, "right")
+            group = np.minimum(group, np.searchsorted(ends, total))
+            low = np.append(0.0, ends)[group, None]
+            found = np.searchsorted(self._steps, low + uniform * (ends[group, None] - low), side="right")
+            end = self._ends[group, None]
+        # Rounding may reach the end itself, which lies beyond the last row that has weight.
+        return self._places[self._last[np.minimum(found, end)]]
+
+
+def _uniform(key: np.ndarray, counter: int, shape: tuple[int, int]) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(counter=counter, key=key)).random(shape)
 
 
 def gather(

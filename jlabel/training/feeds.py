@@ -55,6 +55,7 @@ class ResidentFeed:
             "batch_size": [part.batch_size for part in self._parts],
             "shuffle": [part.shuffle for part in self._parts],
             "weights": [_digest(part.weights) for part in self._parts],
+            "groups": [_digest(part.groups) for part in self._parts],
         }
 
     def example(self) -> Any:
@@ -232,10 +233,10 @@ def _shortened(values: np.ndarray, most: int = 8) -> str:
     return f"[{shown}]" if len(values) <= most else f"[{shown}, and {len(values) - most} more]"
 
 
-def _digest(weights: Any) -> str | None:
-    if weights is None:
+def _digest(numbers: Any) -> str | None:
+    if numbers is None:
         return None
-    return hashlib.sha256(np.ascontiguousarray(weights, dtype=np.float64).tobytes()).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(numbers, dtype=np.float64).tobytes()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
