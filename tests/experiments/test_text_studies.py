@@ -109,7 +109,7 @@ def test_fine_tuning_starts_from_the_weights_and_moves_them(tuned_study):
     start = model.net.init(jax.random.key(0))
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start, model.params["encoder"])
     distances = jax.tree.leaves(moved)
-    assert 0 < max(distances) < 1e-2
+    assert 0 < max(distances) < 3e-2  # a few steps of at most 1e-2
     assert {leaf.dtype for leaf in jax.tree.leaves(model.params)} == {np.dtype("float32")}
 
 
