@@ -15,6 +15,7 @@ from experiments.fusion_training import (
     Predictions,
     apply_in_chunks,
     calibrate,
+    feature_scale,
     head_init,
     held_out_score,
     joined,
@@ -41,9 +42,7 @@ def train_heads(
 
     An ``earlier`` run of the method, on other numbers of rows, lends what it chose and fitted.
     """
-    mean = datas[0].train.inputs.mean(0)
-    # One scale for all features: those that vary little say little, and should not be blown up.
-    scale = np.full_like(mean, datas[0].train.inputs.std(0).mean() + 1e-6)
+    mean, scale = feature_scale(datas[0].train.inputs)
 
     def columns(data: FusionData, guess: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         found = method_parts(method, data, plan, guess, config.balance)

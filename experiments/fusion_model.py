@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from experiments.fusion_data import FusionData, is_frozen
 from experiments.fusion_methods import Method, build_method
-from experiments.fusion_training import Calibration, Predictions
+from experiments.fusion_training import Calibration, Predictions, scaled
 from jlabel import InputError
 from jlabel.label_graph import PathPlan, beam_decode, build_graph, graph_spec, label_log_probs, labels_below, plan_paths
 from jlabel.networks import Encoder, TextTokenizer, encoder, text_encoder
@@ -48,8 +48,7 @@ class FusionModel:
 
     def features(self, inputs: jax.Array) -> jax.Array:
         """Encoder features ``[B, D]`` of pictures or feature rows, standardised as in training."""
-        found = self.net.apply(self.params["encoder"], inputs)
-        return (found - self.params["mean"][None]) / self.params["scale"][None] if "mean" in self.params else found
+        return scaled(self.params, self.net.apply(self.params["encoder"], inputs))
 
     def head(self) -> Any:
         """The head's own parameters."""

@@ -27,6 +27,7 @@ __all__ = [
     "apply_in_chunks",
     "calibrate",
     "choose_threshold",
+    "feature_scale",
     "head_init",
     "held_out_score",
     "joined",
@@ -36,6 +37,7 @@ __all__ = [
     "method_parts",
     "optimizer_for",
     "run_name",
+    "scaled",
     "selection_score",
     "train_end_to_end",
 ]
@@ -179,7 +181,7 @@ def _end_to_end_loss(head_loss: Any, net: Encoder, lengths: tuple[int, ...]) -> 
     apply = shorten_batches(net, lengths).apply if lengths else net.apply
 
     def loss_fn(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
-        features = apply(params["encoder"], batch["inputs"])
+        features = scaled(params, apply(params["encoder"], batch["inputs"]))
         return head_loss(params["head"], {"features": features, "target": batch["target"]}, key)
 
     return loss_fn
@@ -194,7 +196,26 @@ def head_init(init: Any, dim: int) -> Any:
 @functools.lru_cache(maxsize=16)
 def _end_to_end_predict(outputs: Any, net: Encoder, lengths: tuple[int, ...]) -> Any:
     apply = shorten_batches(net, lengths).apply if lengths else net.apply
-    return jax.jit(lambda params, inputs: outputs(params["head"], apply(params["encoder"], inputs)))
+    return jax.jit(lambda params, inputs: outputs(params["head"], scaled(params, apply(params["encoder"], inputs))))
+
+
+def feature_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean ``[D]`` of features and one scale ``[D]`` for all: those that vary little say little, and stay small."""
+    return features.mean(0), np.full_like(features[0], features.std(0).mean() + 1e-6)
+
+
+def scaled(params: Any, features: jax.Array) -> jax.Array:
+    """Features as a head on a pretrained encoder takes them; ``mean`` and ``scale`` are never trained."""
+    if "mean" not in params:
+        return features
+    mean, scale = jax.lax.stop_gradient((params["mean"], params["scale"]))
+    return (features - mean[None]) / scale[None]
+
+
+@functools.lru_cache(maxsize=16)
+def _features(net: Encoder, lengths: tuple[int, ...]) -> Any:
+    apply = shorten_batches(net, lengths).apply if lengths else net.apply
+    return jax.jit(lambda params, inputs: {"features": apply(params, inputs)})
 
 
 def _augmented(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -225,6 +246,9 @@ def train_end_to_end(
     }
     encoder_key, head_key, fit_key = jax.random.split(jax.random.key(seed), 3)
     params = {"encoder": net.init(encoder_key), "head": head_init(method.init, net.dim)(head_key)}
+    if net.pretrained:
+        read = functools.partial(_features(net, lengths), params["encoder"])
+        params["mean"], params["scale"] = feature_scale(apply_in_chunks(read, data.train.inputs)["features"])
     averaged = "reward_average" in params["head"]
     decay = config.weight_decay if config.weight_decay is not None else END_TO_END_DECAY
     if net.pretrained:
@@ -356,7 +380,7 @@ def _fine_tuner(rate: float, decay: float, steps: int, averaged: bool, layer_rat
     def label(path: Any, leaf: Any) -> str:
         if any(getattr(k, "key", None) == "reward_average" for k in path):
             return "average"
-        return str(path[0].key)
+        return {"mean": "fixed", "scale": "fixed"}.get(path[0].key, path[0].key)
 
     def multiply(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         factors = layer_decay(updates, layer_rates) if layer_rates < 1 else None
@@ -370,7 +394,7 @@ def _fine_tuner(rate: float, decay: float, steps: int, averaged: bool, layer_rat
             optax.scale_by_learning_rate(lambda step: factor * rate * scale(step)),
         )
 
-    parts = {"encoder": adam(1.0), "head": adam(HEAD_FACTOR)}
+    parts = {"encoder": adam(1.0), "head": adam(HEAD_FACTOR), "fixed": optax.set_to_zero()}
     if averaged:
         parts["average"] = optax.sgd(0.1)
     main = optax.multi_transform(parts, lambda params: jax.tree_util.tree_map_with_path(label, params))
