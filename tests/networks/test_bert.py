@@ -133,11 +133,22 @@ def test_remat_changes_neither_values_nor_gradients(folder, key) -> None:
     (value, gradient), (value2, gradient2) = (
         jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, net) for net in (plain, saving)
     )
-    np.testing.assert_allclose(value, value2, rtol=1e-6)
+    np.testing.assert_allclose(value, value2, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, gradient2)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    assert "remat" in str(jax.make_jaxpr(lambda p: loss(p, saving))(params))
     assert plain.identity == saving.identity
+
+
+def test_remat_takes_less_memory() -> None:
+    config = BertConfig(50, 16, 8, 2, 64, 64)
+    ids = jnp.ones((8, 64), jnp.int32)
+
+    def memory(net: Bert) -> int:
+        params = jax.eval_shape(net.init, jax.random.key(0), ids)
+        step = jax.jit(jax.grad(lambda params: jnp.sum(net.apply(params, ids) ** 2)))
+        return step.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(Bert(config, remat=True)) < memory(Bert(config)) / 2
 
 
 def test_bfloat16_is_near_and_keeps_float32_params(folder, key) -> None:
