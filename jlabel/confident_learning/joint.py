@@ -1,0 +1,284 @@
+"""Thresholds, the confident joint, and its calibration."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from jlabel.confident_learning.checks import (
+    CheckedInputs,
+    ConfidentLearningError,
+    blocks,
+    check_labels_and_probs,
+    fixed_point,
+)
+
+Collision = Literal["confident", "all"]
+
+_EXACT_ROWS = 1 << 20  # so many fixed-point numbers add up exactly in float64
+TOLERANCE = 1e-6
+
+
+def class_thresholds(labels: ArrayLike | Sequence, probs: ArrayLike, *, classes: Sequence | None = None) -> np.ndarray:
+    """Mean probability of a class over the rows labelled with it.
+
+    ``t_j = sum_{x: y(x) = j} p_j(x) / n_j``. Probabilities are added as ``round(p * 2^32)`` in int64, so the sum does
+    not depend on the order of the rows.
+
+    Args:
+      labels: ``(N,)`` integers in ``[0, C)``, or names found in ``classes``.
+      probs: ``(N, C)`` out-of-sample probabilities.
+      classes: names of the columns, for labels that are names.
+
+    Returns:
+      float64 ``(C,)``; infinite for a class without rows.
+
+    Raises:
+      ConfidentLearningError: bad labels or probabilities (see ``check_labels_and_probs``).
+
+    Example:
+      >>> class_thresholds([0, 0, 1], [[0.9, 0.1], [0.7, 0.3], [0.25, 0.75]]).round(6).tolist()
+      [0.8, 0.75]
+
+    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", appendix A.
+    """
+    checked = check_labels_and_probs(labels, probs, classes=classes)
+    return thresholds_of(checked)
+
+
+def thresholds_of(checked: CheckedInputs) -> np.ndarray:
+    """`class_thresholds` of checked inputs."""
+    sums, counts = label_sums(checked.labels, checked.probs)
+    return thresholds_from_sums(sums, counts)
+
+
+def label_sums(labels: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed-point sums of the given label's probability, and rows, of each class: int64 ``(C,)`` both."""
+    num_classes = probs.shape[1]
+    sums, counts = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    step = min(_EXACT_ROWS, 1 << 15)
+    for start in range(0, len(labels), step):
+        part = labels[start : start + step]
+        given = probs[np.arange(start, start + len(part)), part]
+        sums += np.bincount(part, fixed_point(given), minlength=num_classes).astype(np.int64)
+        counts += np.bincount(part, minlength=num_classes)
+    return sums, counts
+
+
+def thresholds_from_sums(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``sums / 2^32 / counts``, infinite where there are no rows."""
+    means = sums / 2.0**32 / np.maximum(counts, 1)
+    return np.where(counts > 0, means, np.inf)
+
+
+def confident_joint(
+    labels: ArrayLike | Sequence,
+    probs: ArrayLike,
+    *,
+    thresholds: ArrayLike | None = None,
+    collision: Collision = "confident",
+    tolerance: float = TOLERANCE,
+    min_diagonal: int = 1,
+    classes: Sequence | None = None,
+) -> np.ndarray:
+    """Counts rows by given label and confident class.
+
+    ``C[i, j] = |{x: y(x) = i, p_j(x) >= t_j - tolerance}|``, each row counted once or, with no confident class, not at
+    all. Columns follow the rows' order of classes; a class without rows has an empty row and column.
+
+    Args:
+      labels: ``(N,)`` integers in ``[0, C)``, or names found in ``classes``.
+      probs: ``(N, C)`` out-of-sample probabilities.
+      thresholds: ``(C,)``; default ``class_thresholds(labels, probs)``.
+      collision: where several classes are confident: ``"confident"`` counts the most probable of them, ``"all"`` the
+        most probable of all classes, even one below its own threshold. Ties go to the lower class.
+      tolerance: slack below the threshold, at least 0.
+      min_diagonal: the least count on the diagonal of a class that has rows.
+      classes: names of the columns, for labels that are names.
+
+    Returns:
+      int32 ``(C, C)``.
+
+    Raises:
+      ConfidentLearningError: bad labels, probabilities, thresholds or options.
+
+    Example:
+      >>> probs = [[0.9, 0.1, 0], [0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.1, 0.2, 0.7], [0.1, 0.5, 0.4]]
+      >>> confident_joint([0, 0, 1, 1, 2, 2], probs).tolist()
+      [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", appendix A.
+    """
+    check_collision(collision)
+    if not tolerance >= 0:
+        raise ConfidentLearningError(f"tolerance must be 0 or more, got {tolerance}")
+    if min_diagonal < 0:
+        raise ConfidentLearningError(f"min_diagonal must be 0 or more, got {min_diagonal}")
+    checked = check_labels_and_probs(labels, probs, classes=classes)
+    limits = thresholds_of(checked) if thresholds is None else _check_thresholds(thresholds, checked.probs.shape[1])
+    joint = count_confident(checked.labels, checked.probs, limits, collision=collision, tolerance=tolerance)
+    return raise_diagonal(joint, np.bincount(checked.labels, minlength=len(limits)), min_diagonal).astype(np.int32)
+
+
+def check_collision(collision: str) -> None:
+    """Raises unless the rule for several confident classes is known."""
+    if collision not in get_args(Collision):
+        raise ConfidentLearningError(f"collision is {collision!r}; allowed: {', '.join(get_args(Collision))}")
+
+
+def _check_thresholds(thresholds: ArrayLike, num_classes: int) -> np.ndarray:
+    limits = np.asarray(thresholds, np.float64)
+    if limits.shape != (num_classes,):
+        raise ConfidentLearningError(f"thresholds must have shape ({num_classes},), got {limits.shape}")
+    if np.isnan(limits).any():
+        raise ConfidentLearningError(f"thresholds[{int(np.argmax(np.isnan(limits)))}] is nan: use inf for no rows")
+    return limits
+
+
+class Entries(NamedTuple):
+    """Probabilities at or above their limits, ordered by row, then class."""
+
+    rows: np.ndarray  # int64 (E,), within the block
+    classes: np.ndarray  # int64 (E,)
+    values: np.ndarray  # (E,)
+
+
+def limits_for(thresholds: np.ndarray, tolerance: float, dtype: np.dtype) -> np.ndarray:
+    """``t - tolerance`` in the type of the probabilities, rounded up, so that comparing them stays exact."""
+    limits = thresholds - tolerance
+    rounded = limits.astype(dtype)
+    return np.where(rounded < limits, np.nextafter(rounded, np.array(np.inf, dtype)), rounded)
+
+
+def entries_above(block: np.ndarray, limits: np.ndarray) -> Entries:
+    """The entries of a contiguous block at or above their class's limit: about one in each row."""
+    places = np.flatnonzero(block >= limits[None])
+    rows = places // block.shape[1]
+    return Entries(rows, places - rows * block.shape[1], block.ravel()[places])
+
+
+def resolve(entries: Entries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One class for each row that has entries: the largest, the lower class of equals.
+
+    Returns:
+      Rows, their classes, and whether there was a choice; all ``(rows with entries,)``.
+    """
+    rows, columns, values = entries
+    first = np.ones(len(rows), bool)
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    starts = np.flatnonzero(first)
+    chosen = columns[starts]
+    shared = np.diff(starts, append=len(rows)) > 1
+    if shared.any():
+        group = np.cumsum(first) - 1
+        several = np.flatnonzero(shared[group])
+        order = several[np.lexsort((columns[several], -values[several], group[several]))]
+        best = order[np.flatnonzero(np.diff(group[order], prepend=-1))]
+        chosen[group[best]] = columns[best]
+    return rows[starts], chosen, shared
+
+
+def confident_classes(
+    block: np.ndarray, limits: np.ndarray, *, collision: Collision
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a block that have a confident class, and that class."""
+    rows, chosen, shared = resolve(entries_above(block, limits))
+    if collision == "all" and shared.any():
+        chosen[shared] = block[rows[shared]].argmax(1)
+    return rows, chosen
+
+
+def count_confident(
+    labels: np.ndarray, probs: np.ndarray, thresholds: np.ndarray, *, collision: Collision, tolerance: float = TOLERANCE
+) -> np.ndarray:
+    """The confident joint of checked inputs before its diagonal is raised: int64 ``(C, C)``."""
+    num_classes = probs.shape[1]
+    limits = limits_for(thresholds, tolerance, probs.dtype)
+    cells = np.zeros(num_classes * num_classes, np.int64)
+    for place, block in blocks(probs):
+        rows, chosen = confident_classes(block, limits, collision=collision)
+        np.add.at(cells, labels[place][rows].astype(np.int64) * num_classes + chosen, 1)
+    return cells.reshape(num_classes, num_classes)
+
+
+def raise_diagonal(joint: np.ndarray, label_counts: np.ndarray, min_diagonal: int = 1) -> np.ndarray:
+    """The joint with at least ``min_diagonal`` on the diagonal of every class that has rows."""
+    least = np.where(label_counts > 0, min_diagonal, 0)
+    joint = joint.copy()
+    np.fill_diagonal(joint, np.maximum(joint.diagonal(), least))
+    return joint
+
+
+def calibrate_joint(joint: ArrayLike, label_counts: ArrayLike) -> np.ndarray:
+    """Scales each row of the joint to the number of rows with that label (Eq. 2, times n).
+
+    ``n Q[i, j] = C[i, j] / sum_j C[i, j] * n_i``.
+
+    Args:
+      joint: ``(C, C)`` counts by given label and confident class.
+      label_counts: ``(C,)`` rows with each label.
+
+    Returns:
+      float64 ``(C, C)``, summing to ``n``. A class with rows but without counts keeps all of them on the diagonal.
+
+    Raises:
+      ConfidentLearningError: shapes that do not fit, or a negative or non-finite entry.
+
+    Example:
+      >>> calibrate_joint([[6, 1], [0, 1]], [8, 2]).round(6).tolist()
+      [[6.857143, 1.142857], [0.0, 2.0]]
+
+    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", equation 2.
+    """
+    counts, rows = check_joint(joint, label_counts)
+    return scale_rows(counts, rows)
+
+
+def check_joint(joint: ArrayLike, label_counts: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The joint and the label counts as float64, checked."""
+    counts, rows = np.asarray(joint, np.float64), np.asarray(label_counts, np.float64)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ConfidentLearningError(f"joint must be (classes, classes), got shape {counts.shape}")
+    if rows.shape != counts.shape[:1]:
+        raise ConfidentLearningError(f"label_counts must have shape ({len(counts)},), got {rows.shape}")
+    for name, values in (("joint", counts), ("label_counts", rows)):
+        bad = ~(np.isfinite(values) & (values >= 0))
+        if bad.any():
+            place = np.argwhere(bad)[0].tolist()
+            raise ConfidentLearningError(f"{name}{place} is {values[tuple(place)]:.6g}: counts must be 0 or more")
+    return counts, rows
+
+
+def scale_rows(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`calibrate_joint` of checked counts."""
+    totals = counts.sum(1)
+    calibrated = counts * np.divide(rows, totals, out=np.zeros_like(rows, np.float64), where=totals > 0)[:, None]
+    calibrated[np.diag_indices(len(rows))] += np.where(totals > 0, 0, rows)
+    return calibrated
+
+
+def round_joint(calibrated: ArrayLike) -> np.ndarray:
+    """Rounds a calibrated joint to whole rows, keeping the total of each label (largest remainder).
+
+    Args:
+      calibrated: ``(C, C)`` rows by given and true label, from `calibrate_joint`.
+
+    Returns:
+      int64 ``(C, C)``; entries differ by less than 1 from ``calibrated``. Equal remainders: the lower class first.
+
+    Raises:
+      ConfidentLearningError: not square, or a negative or non-finite entry.
+
+    Example:
+      >>> round_joint([[6.857143, 1.142857], [0.5, 0.5]]).tolist()
+      [[7, 1], [1, 0]]
+    """
+    values, _ = check_joint(calibrated, np.zeros(len(np.atleast_1d(calibrated))))
+    whole = np.floor(values)
+    missing = np.rint(values.sum(1)) - whole.sum(1)
+    # Remainders that differ only by the rounding of the calibration count as equal.
+    order = np.argsort(-np.round(values - whole, 9), axis=1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(len(values))[None], axis=1)
+    return (whole + (rank < missing[:, None])).astype(np.int64)
