@@ -89,11 +89,15 @@ def _look_up(values: np.ndarray, classes: Sequence, num_classes: int) -> np.ndar
     """The column of each name."""
     names = np.asarray(classes)
     if names.ndim != 1 or len(names) != num_classes:
-        raise ConfidentLearningError(f"classes names {len(names)} columns, probs has {num_classes}: name each column once")
+        raise ConfidentLearningError(
+            f"classes names {len(names)} columns, probs has {num_classes}: name each column once"
+        )
     column: dict[object, int] = {}
     for place, name in enumerate(names.tolist()):
         if column.setdefault(name, place) != place:
-            raise ConfidentLearningError(f"classes[{place}] is {name!r}, as is classes[{column[name]}]: names must differ")
+            raise ConfidentLearningError(
+                f"classes[{place}] is {name!r}, as is classes[{column[name]}]: names must differ"
+            )
     known, inverse = np.unique(values, return_inverse=True)
     unknown = [place for place, name in enumerate(known.tolist()) if name not in column]
     if unknown:
@@ -165,7 +169,9 @@ def _refuse(rows: np.ndarray, numbers: np.ndarray) -> None:
     if wrong[k].any():
         column = int(np.argmax(wrong[k]))
         value = rows[k, column]
-        advice = "leave such rows out first" if np.isnan(value) else "give probabilities (softmax), not logits or scores"
+        advice = (
+            "leave such rows out first" if np.isnan(value) else "give probabilities (softmax), not logits or scores"
+        )
         raise ConfidentLearningError(f"probs[{numbers[k]}, {column}] is {value:.6g}; allowed: 0 to 1: {advice}")
     raise ConfidentLearningError(
         f"probs[{numbers[k]}] sums to {sums[k]:.6g}, not 1: give one probability for each class, and all classes"

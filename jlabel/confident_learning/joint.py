@@ -41,7 +41,7 @@ def class_thresholds(labels: ArrayLike | Sequence, probs: ArrayLike, *, classes:
       >>> class_thresholds([0, 0, 1], [[0.9, 0.1], [0.7, 0.3], [0.25, 0.75]]).round(6).tolist()
       [0.8, 0.75]
 
-    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", appendix A.
+    Source: Northcutt, Athalye and Mueller 2021, appendix B.
     """
     checked = check_labels_and_probs(labels, probs, classes=classes)
     return thresholds_of(checked)
@@ -108,7 +108,7 @@ def confident_joint(
       >>> confident_joint([0, 0, 1, 1, 2, 2], probs).tolist()
       [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
-    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", appendix A.
+    Source: Northcutt, Athalye and Mueller 2021, appendix B.
     """
     check_collision(collision)
     if not tolerance >= 0:
@@ -179,9 +179,7 @@ def resolve(entries: Entries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows[starts], chosen, shared
 
 
-def confident_classes(
-    block: np.ndarray, limits: np.ndarray, *, collision: Collision
-) -> tuple[np.ndarray, np.ndarray]:
+def confident_classes(block: np.ndarray, limits: np.ndarray, *, collision: Collision) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a block that have a confident class, and that class."""
     rows, chosen, shared = resolve(entries_above(block, limits))
     if collision == "all" and shared.any():
@@ -229,7 +227,7 @@ def calibrate_joint(joint: ArrayLike, label_counts: ArrayLike) -> np.ndarray:
       >>> calibrate_joint([[6, 1], [0, 1]], [8, 2]).round(6).tolist()
       [[6.857143, 1.142857], [0.0, 2.0]]
 
-    Source: "Pervasive label errors in test sets destabilize machine learning benchmarks", equation 2.
+    Source: Northcutt, Athalye and Mueller 2021, Eq. 2.
     """
     counts, rows = check_joint(joint, label_counts)
     return scale_rows(counts, rows)
