@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jlabel.errors import InputError
 
-_BLOCK_BYTES = 1 << 19  # a block and its temporaries stay in the second-level cache
+_BLOCK_BYTES = 1 << 20  # a block and its temporaries stay in the second-level cache
 _EXCESS = 1e-4  # a probability may exceed 1 by this much
 _ROW_SUM = 1e-3  # a row sum may be off by this much
 _ROUNDING = 1e-5  # row sums this near to 1 are left alone
@@ -53,6 +53,16 @@ def check_labels_and_probs(
       >>> checked.labels.tolist(), checked.num_clipped, checked.absent
       ([1, 0], 0, ())
     """
+    ids, rows = check_shapes(labels, probs, classes=classes)
+    suspects = [suspect_rows(block) + place.start for place, block in blocks(rows)]
+    rows, num_clipped = mend(rows, np.concatenate(suspects))
+    return CheckedInputs(ids, rows, num_clipped, absent_classes(np.bincount(ids, minlength=rows.shape[1])))
+
+
+def check_shapes(
+    labels: ArrayLike | Sequence, probs: ArrayLike, *, classes: Sequence | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as int32, probabilities as float32 or float64; all is checked but the values of the probabilities."""
     rows = np.asarray(probs)
     if rows.ndim != 2 or 0 in rows.shape:
         raise ConfidentLearningError(f"probs must be (rows, classes) with at least one of each, got shape {rows.shape}")
@@ -61,9 +71,12 @@ def check_labels_and_probs(
     ids = check_labels(labels, rows.shape[1], classes=classes)
     if len(ids) != len(rows):
         raise ConfidentLearningError(f"labels has {len(ids)} rows, probs has {len(rows)}: give one label to each row")
-    rows, num_clipped = _mend(rows)
-    absent = np.flatnonzero(np.bincount(ids, minlength=rows.shape[1]) == 0)
-    return CheckedInputs(ids, rows, num_clipped, tuple(absent.tolist()))
+    return ids, rows
+
+
+def absent_classes(label_counts: np.ndarray) -> tuple[int, ...]:
+    """Classes without rows."""
+    return tuple(np.flatnonzero(label_counts == 0).tolist())
 
 
 def check_labels(labels: ArrayLike | Sequence, num_classes: int, *, classes: Sequence | None = None) -> np.ndarray:
@@ -120,11 +133,16 @@ def _as_floats(values: np.ndarray) -> np.ndarray:
         raise ConfidentLearningError(f"probs must hold numbers, got {values.dtype}: {error}") from error
 
 
-def blocks(probs: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slices of rows with their contiguous probabilities, each small enough for the cache."""
+def pieces(count: int, probs: np.ndarray) -> Iterator[slice]:
+    """Slices of so many rows, each small enough for the cache."""
     step = max(1, _BLOCK_BYTES // (probs.itemsize * probs.shape[1]))
-    for start in range(0, len(probs), step):
-        place = slice(start, min(start + step, len(probs)))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def blocks(probs: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slices of all rows with their contiguous probabilities."""
+    for place in pieces(len(probs), probs):
         yield place, np.ascontiguousarray(probs[place])
 
 
@@ -133,35 +151,44 @@ def fixed_point(values: np.ndarray) -> np.ndarray:
     return np.rint(values.astype(np.float64) * _UNIT)
 
 
-def _mend(probs: np.ndarray) -> tuple[np.ndarray, int]:
+def suspect_rows(block: np.ndarray) -> np.ndarray:
+    """Rows of a block that may need mending or refusing: a cheap check, in floating point as it comes."""
+    # Without negative entries, a row that sums to 1 holds none above 1 either; NaN fails every comparison.
+    sums = block @ np.ones(block.shape[1], block.dtype)
+    if block.min() >= 0 and sums.min() >= 1 - _ROUNDING / 2 and sums.max() <= 1 + _ROUNDING / 2:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(~(np.abs(sums - 1) <= _ROUNDING / 2) | (block < 0).any(1))
+
+
+def mend(probs: np.ndarray, suspects: np.ndarray) -> tuple[np.ndarray, int]:
     """Refuses bad values, renormalises rows that are slightly off; returns the rows and how many those were."""
-    ones = np.ones(probs.shape[1], probs.dtype)
-    mended: list[tuple[np.ndarray, np.ndarray]] = []
-    for place, block in blocks(probs):
-        off = np.abs(block @ ones - 1)
-        # NaN fails both comparisons. The product is rounded as it likes; only rows it suspects are added exactly.
-        if block.min() >= 0 and off.max() <= _ROUNDING / 2:
-            continue
-        suspects = np.flatnonzero(~(off <= _ROUNDING / 2) | (block < 0).any(1))
-        rows = block[suspects].astype(np.float64)
-        _refuse(rows, suspects + place.start)
-        np.minimum(rows, 1, out=rows)
-        sums = fixed_point(rows).sum(1) / _UNIT
-        bad = np.abs(fixed_point(block[suspects]).sum(1) / _UNIT - 1) > _ROUNDING
-        if bad.any():
-            mended.append(((suspects + place.start)[bad], (rows / sums[:, None])[bad].astype(probs.dtype)))
-    if not mended:
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for place in pieces(len(suspects), probs):
+        numbers = suspects[place]
+        rows = probs[numbers].astype(np.float64)
+        _refuse(rows, numbers)
+        off = np.abs(_row_sums(rows) - 1) > _ROUNDING
+        if off.any():
+            rows = np.minimum(rows[off], 1)
+            found.append((numbers[off], rows / _row_sums(rows)[:, None]))
+    if not found:
         return probs, 0
     probs = probs.copy()
-    for places, values in mended:
-        probs[places] = values
-    return probs, sum(len(places) for places, _ in mended)
+    for numbers, rows in found:
+        probs[numbers] = rows
+    return probs, sum(len(numbers) for numbers, _ in found)
+
+
+def _row_sums(rows: np.ndarray) -> np.ndarray:
+    """Sums that do not depend on which rows were checked together."""
+    return fixed_point(rows).sum(1) / _UNIT
 
 
 def _refuse(rows: np.ndarray, numbers: np.ndarray) -> None:
     """Raises at the first row that holds what no rounding explains."""
     wrong = ~((rows >= 0) & (rows <= 1 + _EXCESS))
-    sums = rows.sum(1)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities
+        sums = rows.sum(1)
     bad = wrong.any(1) | (np.abs(sums - 1) > _ROW_SUM)
     if not bad.any():
         return

@@ -11,7 +11,6 @@ from jlabel.confident_learning.checks import (
     CheckedInputs,
     ConfidentLearningError,
     blocks,
-    check_labels_and_probs,
     fixed_point,
 )
 from jlabel.confident_learning.joint import (
@@ -20,14 +19,13 @@ from jlabel.confident_learning.joint import (
     Entries,
     check_collision,
     check_joint,
-    count_confident,
     entries_above,
     limits_for,
     raise_diagonal,
     resolve,
     scale_rows,
+    scan,
     thresholds_from_sums,
-    thresholds_of,
 )
 from jlabel.evaluation import Interval
 
@@ -114,7 +112,7 @@ def count_interval(
     Example:
       >>> import jax
       >>> labels = np.repeat([0, 1], 50)
-      >>> probs = np.where(np.arange(100)[:, None] % 10 == 0, [0.2, 0.8], [0.9, 0.1])
+      >>> probs = np.where(np.arange(100)[:, None] % 10 == 0, [0.1, 0.9], [0.9, 0.1])
       >>> probs = np.where(labels[:, None] == 1, probs[:, ::-1], probs)
       >>> found = count_interval(labels, probs, key=jax.random.key(0))
       >>> found.mean, found.low < 10 < found.high
@@ -126,13 +124,14 @@ def count_interval(
     check_collision(collision)
     if replicates < 20:
         raise ConfidentLearningError(f"replicates must be 20 or more, got {replicates}")
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    counts = np.bincount(checked.labels, minlength=checked.probs.shape[1])
-    joint = count_confident(checked.labels, checked.probs, thresholds_of(checked), collision=collision)
-    estimate = errors_of(raise_diagonal(joint, counts).astype(np.float64), counts.astype(np.float64), rule)
-    drawn = np.array([errors_of(*sample, rule) for sample in _resampled_joints(checked, collision, replicates, key)])
+    found = scan(labels, probs, collision=collision, classes=classes)
+    joint = raise_diagonal(found.joint, found.label_counts)
+    estimate = errors_of(joint, found.label_counts, rule)
+    drawn = np.array(
+        [errors_of(*sample, rule) for sample in _resampled_joints(found.checked, collision, replicates, key)]
+    )
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(estimate, float(np.std(drawn, ddof=1)), float(low), float(high), len(checked.labels))
+    return Interval(estimate, float(np.std(drawn, ddof=1)), float(low), float(high), len(found.checked.labels))
 
 
 def _resampled_joints(

@@ -6,7 +6,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jlabel.confident_learning.checks import (
-    CheckedInputs,
     ConfidentLearningError,
     blocks,
     check_labels,
@@ -15,13 +14,13 @@ from jlabel.confident_learning.checks import (
 from jlabel.confident_learning.joint import (
     TOLERANCE,
     Collision,
+    Scan,
     confident_classes,
-    count_confident,
     limits_for,
     raise_diagonal,
     round_joint,
     scale_rows,
-    thresholds_of,
+    scan,
 )
 from jlabel.confident_learning.rank import score_rows
 
@@ -95,8 +94,8 @@ def filter_by_noise_rate(
       >>> np.flatnonzero(filter_by_noise_rate([0] * 8 + [1] * 2, probs)).tolist()
       [7]
     """
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    return noise_rate_mask(checked, default_joint(checked), keep_agreeing=keep_agreeing)
+    found = scan(labels, probs, agreement=True, classes=classes)
+    return noise_rate_mask(found, rounded_joint(found), keep_agreeing=keep_agreeing)
 
 
 def filter_by_class(
@@ -123,8 +122,8 @@ def filter_by_class(
       >>> np.flatnonzero(filter_by_class([0] * 8 + [1] * 2, probs)).tolist()
       [7]
     """
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    return class_mask(checked, default_joint(checked), keep_agreeing=keep_agreeing)
+    found = scan(labels, probs, agreement=True, classes=classes)
+    return class_mask(found, rounded_joint(found), keep_agreeing=keep_agreeing)
 
 
 def filter_by_both(
@@ -149,8 +148,8 @@ def filter_by_both(
       >>> np.flatnonzero(filter_by_both([0] * 8 + [1] * 2, probs)).tolist()
       [7]
     """
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    return both_mask(checked, default_joint(checked), keep_agreeing=keep_agreeing)
+    found = scan(labels, probs, agreement=True, classes=classes)
+    return both_mask(found, rounded_joint(found), keep_agreeing=keep_agreeing)
 
 
 def filter_by_joint(
@@ -174,8 +173,8 @@ def filter_by_joint(
       >>> filter_by_joint([0, 0, 0, 1], [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]]).tolist()
       [False, False, True, False]
     """
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    return joint_mask(checked, thresholds_of(checked), keep_agreeing=keep_agreeing)
+    found = scan(labels, probs, agreement=True, classes=classes)
+    return joint_mask(found, keep_agreeing=keep_agreeing)
 
 
 def filter_by_disagreement(
@@ -204,7 +203,8 @@ def filter_by_disagreement(
     predicted = np.asarray(probs)
     if predicted.ndim != 1:
         checked = check_labels_and_probs(labels, predicted, classes=classes)
-        return ~agreeing(checked.labels, checked.probs)
+        parts = [block.argmax(1) != checked.labels[place] for place, block in blocks(checked.probs)]
+        return np.concatenate(parts)
     given = np.asarray(labels)
     if given.shape != predicted.shape:
         raise ConfidentLearningError(f"labels have shape {given.shape}, predicted labels {predicted.shape}")
@@ -215,41 +215,26 @@ def filter_by_disagreement(
     return given != predicted
 
 
-def default_joint(checked: CheckedInputs, *, collision: Collision = "confident") -> np.ndarray:
+def rounded_joint(found: Scan) -> np.ndarray:
     """The calibrated joint in whole rows."""
-    counts = np.bincount(checked.labels, minlength=checked.probs.shape[1])
-    joint = count_confident(checked.labels, checked.probs, thresholds_of(checked), collision=collision)
-    return round_joint(scale_rows(raise_diagonal(joint, counts), counts))
+    return round_joint(scale_rows(raise_diagonal(found.joint, found.label_counts), found.label_counts))
 
 
-def agreeing(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """Whether the most probable class is the label; of equal classes the lower one counts."""
-    out = np.empty(len(labels), bool)
-    for place, block in blocks(probs):
-        np.equal(block.argmax(1), labels[place], out=out[place])
-    return out
-
-
-def joint_mask(
-    checked: CheckedInputs, thresholds: np.ndarray, *, collision: Collision = "confident", keep_agreeing: bool = True
-) -> np.ndarray:
-    """`filter_by_joint` of checked inputs."""
-    labels, probs, *_ = checked
-    limits = limits_for(thresholds, TOLERANCE, probs.dtype)
+def joint_mask(found: Scan, *, collision: Collision = "confident", keep_agreeing: bool = True) -> np.ndarray:
+    """`filter_by_joint` of a scan."""
+    labels, probs, *_ = found.checked
+    limits = limits_for(found.thresholds, TOLERANCE, probs.dtype)
     mask = np.zeros(len(labels), bool)
     for place, block in blocks(probs):
         rows, chosen = confident_classes(block, limits, collision=collision)
-        off = rows[chosen != labels[place][rows]]
-        if keep_agreeing:
-            off = off[block[off].argmax(1) != labels[place][off]]
-        mask[place][off] = True
-    return mask
+        mask[place][rows[chosen != labels[place][rows]]] = True
+    return mask & ~found.agree if keep_agreeing else mask
 
 
-def noise_rate_mask(checked: CheckedInputs, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
-    """`filter_by_noise_rate` of checked inputs and their rounded joint."""
-    labels, probs, *_ = checked
-    agree = agreeing(labels, probs)
+def noise_rate_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
+    """`filter_by_noise_rate` of a scan and its rounded joint."""
+    labels, probs, *_ = found.checked
+    agree = found.agree
     mask = np.zeros(len(labels), bool)
     suspects = np.flatnonzero(~agree)
     suspects = suspects[np.argsort(labels[suspects], kind="stable")]
@@ -260,8 +245,8 @@ def noise_rate_mask(checked: CheckedInputs, rounded: np.ndarray, *, keep_agreein
         for start in range(0, len(pairs), step):
             columns = pairs[start : start + step]
             nums = rounded[i, columns]
-            found, enough = _largest(probs, group, i, columns, nums)
-            mask[found] = True
+            chosen, enough = _largest(probs, group, i, columns, nums)
+            mask[chosen] = True
             # Who prefers j to the label i disagrees, so the others are needed only where those are too few.
             for j, num in zip(columns[~enough], nums[~enough], strict=True):
                 everyone = np.flatnonzero(labels == i)
@@ -292,21 +277,20 @@ def _top(values: np.ndarray, nums: np.ndarray) -> np.ndarray:
     return above | (level & (np.cumsum(level, axis=1) <= spare))
 
 
-def class_mask(checked: CheckedInputs, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
-    """`filter_by_class` of checked inputs and their rounded joint."""
-    labels, probs, *_ = checked
-    given = score_rows(checked, "self_confidence")
+def class_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
+    """`filter_by_class` of a scan and its rounded joint."""
+    labels = found.checked.labels
+    given = score_rows(found.checked, "self_confidence")
     mask = np.zeros(len(labels), bool)
     order = np.argsort(labels, kind="stable")
     ends = np.cumsum(np.bincount(labels, minlength=len(rounded)))
     wrong = rounded.sum(1) - rounded.diagonal()
     for rows, num in zip(np.split(order, ends[:-1]), wrong.tolist(), strict=True):
         mask[rows[lowest(given[rows], num)]] = True
-    return mask & ~agreeing(labels, probs) if keep_agreeing else mask
+    return mask & ~found.agree if keep_agreeing else mask
 
 
-def both_mask(checked: CheckedInputs, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
-    """`filter_by_both` of checked inputs and their rounded joint."""
-    return noise_rate_mask(checked, rounded, keep_agreeing=keep_agreeing) & class_mask(
-        checked, rounded, keep_agreeing=keep_agreeing
-    )
+def both_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
+    """`filter_by_both` of a scan and its rounded joint."""
+    by_pair = noise_rate_mask(found, rounded, keep_agreeing=keep_agreeing)
+    return by_pair & class_mask(found, rounded, keep_agreeing=keep_agreeing)

@@ -1,31 +1,22 @@
 """From labels and probabilities to suspects, in one call."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, check_labels_and_probs
+from jlabel.confident_learning.checks import ConfidentLearningError
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
-from jlabel.confident_learning.filters import (
-    agreeing,
-    both_mask,
-    class_mask,
-    joint_mask,
-    lowest,
-    noise_rate_mask,
-    whole,
-)
+from jlabel.confident_learning.filters import both_mask, class_mask, filter_lowest, joint_mask, noise_rate_mask
 from jlabel.confident_learning.joint import (
     Collision,
     check_collision,
-    count_confident,
     raise_diagonal,
     round_joint,
     scale_rows,
-    thresholds_of,
+    scan,
 )
 from jlabel.confident_learning.rank import SCORES, Score, score_rows
 
@@ -164,15 +155,20 @@ def find_errors(
         raise ConfidentLearningError(f"method is {method!r}; allowed: {', '.join(get_args(Method))}")
     if score not in SCORES:
         raise ConfidentLearningError(f"score is {score!r}; allowed: {', '.join(SCORES)}")
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    thresholds = thresholds_of(checked)
-    counts = np.bincount(checked.labels, minlength=len(thresholds))
-    joint = count_confident(checked.labels, checked.probs, thresholds, collision=collision)
-    joint = raise_diagonal(joint, counts)
-    calibrated = scale_rows(joint, counts)
-    num_errors = errors_of(joint, counts, rule)
-    scores = score_rows(checked, score)
-    mask = _flag(checked, thresholds, calibrated, scores, num_errors, method, collision)
+    found = scan(labels, probs, collision=collision, agreement=True, classes=classes)
+    joint = raise_diagonal(found.joint, found.label_counts)
+    calibrated = scale_rows(joint, found.label_counts)
+    num_errors = errors_of(joint, found.label_counts, rule)
+    scores = score_rows(found.checked, score)
+    if method == "margin":
+        mask = filter_lowest(scores, num_errors)
+    elif method == "joint":
+        mask = joint_mask(found, collision=collision)
+    elif method == "disagreement":
+        mask = ~found.agree
+    else:
+        by_count = {"noise_rate": noise_rate_mask, "class": class_mask, "both": both_mask}[method]
+        mask = by_count(found, round_joint(calibrated))
     flagged = np.flatnonzero(mask)
     return LabelErrors(
         mask=mask,
@@ -180,36 +176,10 @@ def find_errors(
         order=flagged[np.argsort(scores[flagged], kind="stable")],
         joint=joint.astype(np.int32),
         calibrated=calibrated,
-        thresholds=thresholds,
+        thresholds=found.thresholds,
         num_errors=num_errors,
-        label_counts=counts,
-        absent=checked.absent,
-        num_clipped=checked.num_clipped,
+        label_counts=found.label_counts,
+        absent=found.checked.absent,
+        num_clipped=found.checked.num_clipped,
         classes=None if classes is None else tuple(str(name) for name in np.asarray(classes).tolist()),
     )
-
-
-def _flag(
-    checked: CheckedInputs,
-    thresholds: np.ndarray,
-    calibrated: np.ndarray,
-    scores: np.ndarray,
-    num_errors: float,
-    method: Method,
-    collision: Collision,
-) -> np.ndarray:
-    """The mask of one method."""
-    if method == "margin":
-        mask = np.zeros(len(scores), bool)
-        mask[lowest(scores, whole(num_errors))] = True
-        return mask
-    if method == "joint":
-        return joint_mask(checked, thresholds, collision=collision)
-    if method == "disagreement":
-        return ~agreeing(checked.labels, checked.probs)
-    masks: dict[str, Callable[..., np.ndarray]] = {
-        "noise_rate": noise_rate_mask,
-        "class": class_mask,
-        "both": both_mask,
-    }
-    return masks[method](checked, round_joint(calibrated))

@@ -9,9 +9,13 @@ from jax.typing import ArrayLike
 from jlabel.confident_learning.checks import (
     CheckedInputs,
     ConfidentLearningError,
+    absent_classes,
     blocks,
     check_labels_and_probs,
+    check_shapes,
     fixed_point,
+    mend,
+    suspect_rows,
 )
 
 Collision = Literal["confident", "all"]
@@ -44,13 +48,7 @@ def class_thresholds(labels: ArrayLike | Sequence, probs: ArrayLike, *, classes:
     Source: Northcutt, Athalye and Mueller 2021, appendix B.
     """
     checked = check_labels_and_probs(labels, probs, classes=classes)
-    return thresholds_of(checked)
-
-
-def thresholds_of(checked: CheckedInputs) -> np.ndarray:
-    """`class_thresholds` of checked inputs."""
-    sums, counts = label_sums(checked.labels, checked.probs)
-    return thresholds_from_sums(sums, counts)
+    return thresholds_from_sums(*label_sums(checked.labels, checked.probs))
 
 
 def label_sums(labels: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,10 +113,70 @@ def confident_joint(
         raise ConfidentLearningError(f"tolerance must be 0 or more, got {tolerance}")
     if min_diagonal < 0:
         raise ConfidentLearningError(f"min_diagonal must be 0 or more, got {min_diagonal}")
-    checked = check_labels_and_probs(labels, probs, classes=classes)
-    limits = thresholds_of(checked) if thresholds is None else _check_thresholds(thresholds, checked.probs.shape[1])
-    joint = count_confident(checked.labels, checked.probs, limits, collision=collision, tolerance=tolerance)
-    return raise_diagonal(joint, np.bincount(checked.labels, minlength=len(limits)), min_diagonal).astype(np.int32)
+    found = scan(labels, probs, thresholds=thresholds, collision=collision, tolerance=tolerance, classes=classes)
+    return raise_diagonal(found.joint, found.label_counts, min_diagonal).astype(np.int32)
+
+
+class Scan(NamedTuple):
+    """What one pass over the probabilities finds."""
+
+    checked: CheckedInputs
+    label_counts: np.ndarray  # int64 (C,)
+    thresholds: np.ndarray  # float64 (C,)
+    joint: np.ndarray  # int64 (C, C), its diagonal not raised yet
+    agree: np.ndarray  # bool (N,): the label is the most probable class
+
+
+def scan(
+    labels: ArrayLike | Sequence,
+    probs: ArrayLike,
+    *,
+    thresholds: ArrayLike | None = None,
+    collision: Collision = "confident",
+    tolerance: float = TOLERANCE,
+    agreement: bool = False,
+    classes: Sequence | None = None,
+) -> Scan:
+    """Checks labels and probabilities and counts the joint, reading the probabilities once.
+
+    ``agree`` is empty unless ``agreement`` is set.
+    """
+    ids, rows = check_shapes(labels, probs, classes=classes)
+    num_clipped = 0
+    while True:
+        with np.errstate(invalid="ignore", over="ignore"):  # values are not checked yet
+            sums, counts = label_sums(ids, rows)
+        limits = thresholds_from_sums(sums, counts) if thresholds is None else _check_thresholds(thresholds, counts)
+        joint, agree, suspects = _count(ids, rows, limits, collision, tolerance, agreement)
+        mended, num = mend(rows, suspects)
+        if not num:
+            checked = CheckedInputs(ids, mended, num_clipped, absent_classes(counts))
+            return Scan(checked, counts, limits, joint, agree)
+        rows, num_clipped = mended, num
+
+
+def _count(
+    labels: np.ndarray,
+    probs: np.ndarray,
+    thresholds: np.ndarray,
+    collision: Collision,
+    tolerance: float,
+    agreement: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joint, agreement, and suspect rows: all that is wanted of a block while it is in the cache."""
+    num_classes = probs.shape[1]
+    limits = limits_for(thresholds, tolerance, probs.dtype)
+    cells = np.zeros(num_classes * num_classes, np.int64)
+    agree = np.empty(len(labels) if agreement else 0, bool)
+    suspects = []
+    for place, block in blocks(probs):
+        given = labels[place]
+        suspects.append(suspect_rows(block) + place.start)
+        rows, chosen = confident_classes(block, limits, collision=collision)
+        np.add.at(cells, given[rows].astype(np.int64) * num_classes + chosen, 1)
+        if agreement:
+            np.equal(block.argmax(1), given, out=agree[place])
+    return cells.reshape(num_classes, num_classes), agree, np.concatenate(suspects)
 
 
 def check_collision(collision: str) -> None:
@@ -127,10 +185,10 @@ def check_collision(collision: str) -> None:
         raise ConfidentLearningError(f"collision is {collision!r}; allowed: {', '.join(get_args(Collision))}")
 
 
-def _check_thresholds(thresholds: ArrayLike, num_classes: int) -> np.ndarray:
+def _check_thresholds(thresholds: ArrayLike, counts: np.ndarray) -> np.ndarray:
     limits = np.asarray(thresholds, np.float64)
-    if limits.shape != (num_classes,):
-        raise ConfidentLearningError(f"thresholds must have shape ({num_classes},), got {limits.shape}")
+    if limits.shape != counts.shape:
+        raise ConfidentLearningError(f"thresholds must have shape ({len(counts)},), got {limits.shape}")
     if np.isnan(limits).any():
         raise ConfidentLearningError(f"thresholds[{int(np.argmax(np.isnan(limits)))}] is nan: use inf for no rows")
     return limits
@@ -185,19 +243,6 @@ def confident_classes(block: np.ndarray, limits: np.ndarray, *, collision: Colli
     if collision == "all" and shared.any():
         chosen[shared] = block[rows[shared]].argmax(1)
     return rows, chosen
-
-
-def count_confident(
-    labels: np.ndarray, probs: np.ndarray, thresholds: np.ndarray, *, collision: Collision, tolerance: float = TOLERANCE
-) -> np.ndarray:
-    """The confident joint of checked inputs before its diagonal is raised: int64 ``(C, C)``."""
-    num_classes = probs.shape[1]
-    limits = limits_for(thresholds, tolerance, probs.dtype)
-    cells = np.zeros(num_classes * num_classes, np.int64)
-    for place, block in blocks(probs):
-        rows, chosen = confident_classes(block, limits, collision=collision)
-        np.add.at(cells, labels[place][rows].astype(np.int64) * num_classes + chosen, 1)
-    return cells.reshape(num_classes, num_classes)
 
 
 def raise_diagonal(joint: np.ndarray, label_counts: np.ndarray, min_diagonal: int = 1) -> np.ndarray:
@@ -275,8 +320,11 @@ def round_joint(calibrated: ArrayLike) -> np.ndarray:
     values, _ = check_joint(calibrated, np.zeros(len(np.atleast_1d(calibrated))))
     whole = np.floor(values)
     missing = np.rint(values.sum(1)) - whole.sum(1)
+    rows, columns = np.nonzero(values)
     # Remainders that differ only by the rounding of the calibration count as equal.
-    order = np.argsort(-np.round(values - whole, 9), axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(len(values))[None], axis=1)
-    return (whole + (rank < missing[:, None])).astype(np.int64)
+    remainders = np.round((values - whole)[rows, columns], 9)
+    order = np.lexsort((columns, -remainders, rows))
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)  # places within the row, once ordered
+    up = order[rank < missing[rows]]
+    whole[rows[up], columns[up]] += 1
+    return whole.astype(np.int64)

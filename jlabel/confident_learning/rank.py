@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jax.typing import ArrayLike
 
-from jlabel.confident_learning.checks import CheckedInputs, blocks, check_labels_and_probs
+from jlabel.confident_learning.checks import CheckedInputs, blocks, check_labels_and_probs, pieces
 
 Score = Literal["normalized_margin", "self_confidence", "confidence_weighted_entropy"]
 
@@ -117,4 +117,12 @@ def score_rows(checked: CheckedInputs, score: Score) -> np.ndarray:
     out = np.empty(len(checked.labels))
     for place, block in blocks(checked.probs):
         out[place] = SCORES[score](checked.labels[place], block)
+    return out
+
+
+def margins_of(labels: np.ndarray, probs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`normalized_margin` of some rows of checked inputs."""
+    out = np.empty(len(rows))
+    for place in pieces(len(rows), probs):
+        out[place] = block_margin(labels[rows[place]], probs[rows[place]])
     return out

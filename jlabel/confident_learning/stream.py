@@ -1,23 +1,22 @@
 """Label errors in data larger than memory, equal to the last bit to those found in memory."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, blocks, check_labels_and_probs
+from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, check_labels_and_probs
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
 from jlabel.confident_learning.filters import whole
 from jlabel.confident_learning.joint import (
-    TOLERANCE,
-    confident_classes,
     label_sums,
-    limits_for,
     raise_diagonal,
+    scan,
     thresholds_from_sums,
 )
-from jlabel.confident_learning.rank import score_rows
+from jlabel.confident_learning.rank import margins_of, score_rows
 
 Chunk = tuple[ArrayLike, ArrayLike, ArrayLike]
 
@@ -117,7 +116,7 @@ def find_errors_streaming(
         work.next_pass(capacity)
     thresholds = thresholds_from_sums(work.first[1], work.first[2])
     if work.passes == 1:
-        work.run(chunks_fn, lambda rows, checked: work.add_joint(rows, checked, thresholds), save)
+        work.run(chunks_fn, functools.partial(work.add_joint, thresholds=thresholds), save)
         work.check_same()
     counts = work.first[2]
     joint = raise_diagonal(work.joint, counts)
@@ -222,7 +221,7 @@ class _Pass:
     def run(
         self,
         chunks_fn: Callable[[], Iterable[Chunk]],
-        add: Callable[[np.ndarray, CheckedInputs], None],
+        add: Callable[[np.ndarray, np.ndarray, np.ndarray], CheckedInputs],
         save: Callable[[StreamState], object] | None,
     ) -> None:
         """One pass, from the first chunk that is not done."""
@@ -230,10 +229,12 @@ class _Pass:
         for number, chunk in enumerate(chunks_fn()):
             if number < self.chunks:
                 continue
-            checked = self._check(number, chunk)
-            if checked is not None:
-                self._tally(*checked)
-                add(*checked)
+            rows, labels, probs = self._check(number, chunk)
+            if len(rows):
+                try:
+                    self._tally(rows, add(rows, labels, probs))
+                except ConfidentLearningError as error:
+                    raise ConfidentLearningError(f"chunk {number}: {error}") from error
             self.chunks = number + 1
             if save is not None:
                 save(self.state())
@@ -242,8 +243,8 @@ class _Pass:
                 f"chunks_fn() gave {number + 1} chunks, but state has done {self.chunks}: it is of other chunks"
             )
 
-    def _check(self, number: int, chunk: Chunk) -> tuple[np.ndarray, CheckedInputs] | None:
-        """Row numbers, and the checked rows; None for a chunk without rows."""
+    def _check(self, number: int, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row numbers, labels and probabilities whose shapes fit."""
         try:
             rows, labels, probs = chunk
         except (TypeError, ValueError) as error:
@@ -255,20 +256,14 @@ class _Pass:
             )
         if probs.ndim != 2 or probs.shape[1] != len(self.sums) or len(probs) != len(rows):
             raise ConfidentLearningError(
-                f"chunk {number}: probs must be ({len(rows)}, {len(self.sums)}), rows and num_classes, got {probs.shape}"
+                f"chunk {number}: probs must be {(len(rows), len(self.sums))}, rows and num_classes, got {probs.shape}"
             )
-        if not len(rows):
-            return None
-        try:
-            checked = check_labels_and_probs(labels, probs)
-        except ConfidentLearningError as error:
-            raise ConfidentLearningError(f"chunk {number}: {error}") from error
         rows = rows.astype(np.int64)
         if not (np.diff(rows) > 0).all():
             known, times = np.unique(rows, return_counts=True)
             if times.max() > 1:
                 raise ConfidentLearningError(f"chunk {number}: row number {known[np.argmax(times)]} is given twice")
-        return rows, checked
+        return rows, np.asarray(labels), probs
 
     def _tally(self, rows: np.ndarray, checked: CheckedInputs) -> None:
         """Counts the rows of a chunk, so that the passes can be compared."""
@@ -300,25 +295,26 @@ class _Pass:
                 f"{name} gave other probabilities than the first, for example of label {label}: {advice}"
             )
 
-    def add_thresholds(self, rows: np.ndarray, checked: CheckedInputs) -> None:
+    def add_thresholds(self, rows: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> CheckedInputs:
         """Pass 1: the tally is all it takes."""
+        return check_labels_and_probs(labels, probs)
 
-    def add_joint(self, rows: np.ndarray, checked: CheckedInputs, thresholds: np.ndarray) -> None:
+    def add_joint(
+        self, rows: np.ndarray, labels: np.ndarray, probs: np.ndarray, thresholds: np.ndarray
+    ) -> CheckedInputs:
         """Pass 2: the joint, and the rows that prefer another class."""
-        labels, probs, *_ = checked
-        limits = limits_for(thresholds, TOLERANCE, probs.dtype)
-        for place, block in blocks(probs):
-            given = labels[place]
-            found, chosen = confident_classes(block, limits, collision="confident")
-            np.add.at(self.joint, (given[found], chosen), 1)
-            best = block[np.arange(len(block)), block.argmax(1)]
-            own = block[np.arange(len(block)), given]
-            worse = np.flatnonzero(own < best)
-            self.worst.add(rows[place][worse], own[worse].astype(np.float64) - best[worse])
+        found = scan(labels, probs, thresholds=thresholds, agreement=True)
+        self.joint += found.joint
+        suspects = np.flatnonzero(~found.agree)
+        margins = margins_of(*found.checked[:2], suspects)
+        self.worst.add(rows[suspects[margins < 0]], margins[margins < 0])  # a tie may go either way: pass 3 decides
+        return found.checked
 
-    def add_margins(self, rows: np.ndarray, checked: CheckedInputs) -> None:
+    def add_margins(self, rows: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> CheckedInputs:
         """Pass 3: the worst rows, whatever they prefer."""
+        checked = check_labels_and_probs(labels, probs)
         self.worst.add(rows, score_rows(checked, "normalized_margin"))
+        return checked
 
 
 def _checksum(rows: np.ndarray, labels: np.ndarray) -> np.int64:
