@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jlabel.errors import InputError
 
-_BLOCK_BYTES = 1 << 20  # a block and its temporaries stay in the second-level cache
+_BLOCK_BYTES = 1 << 19  # a block and its temporaries stay in the second-level cache
 _EXCESS = 1e-4  # a probability may exceed 1 by this much
 _ROW_SUM = 1e-3  # a row sum may be off by this much
 _ROUNDING = 1e-5  # row sums this near to 1 are left alone

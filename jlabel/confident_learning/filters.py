@@ -18,7 +18,7 @@ from jlabel.confident_learning.joint import (
     confident_classes,
     limits_for,
     raise_diagonal,
-    round_joint,
+    round_rows,
     scale_rows,
     scan,
 )
@@ -217,7 +217,7 @@ def filter_by_disagreement(
 
 def rounded_joint(found: Scan) -> np.ndarray:
     """The calibrated joint in whole rows."""
-    return round_joint(scale_rows(raise_diagonal(found.joint, found.label_counts), found.label_counts))
+    return round_rows(scale_rows(raise_diagonal(found.joint, found.label_counts), found.label_counts))
 
 
 def joint_mask(found: Scan, *, collision: Collision = "confident", keep_agreeing: bool = True) -> np.ndarray:
@@ -247,9 +247,11 @@ def noise_rate_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = T
             nums = rounded[i, columns]
             chosen, enough = _largest(probs, group, i, columns, nums)
             mask[chosen] = True
+            if enough.all():
+                continue
             # Who prefers j to the label i disagrees, so the others are needed only where those are too few.
+            everyone = np.flatnonzero(labels == i)
             for j, num in zip(columns[~enough], nums[~enough], strict=True):
-                everyone = np.flatnonzero(labels == i)
                 margins = probs[everyone, j].astype(np.float64) - probs[everyone, i]
                 mask[everyone[lowest(-margins, num)]] = True
     return mask & ~agree if keep_agreeing else mask

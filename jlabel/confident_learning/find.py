@@ -14,7 +14,7 @@ from jlabel.confident_learning.joint import (
     Collision,
     check_collision,
     raise_diagonal,
-    round_joint,
+    round_rows,
     scale_rows,
     scan,
 )
@@ -168,7 +168,7 @@ def find_errors(
         mask = ~found.agree
     else:
         by_count = {"noise_rate": noise_rate_mask, "class": class_mask, "both": both_mask}[method]
-        mask = by_count(found, round_joint(calibrated))
+        mask = by_count(found, round_rows(calibrated))
     flagged = np.flatnonzero(mask)
     return LabelErrors(
         mask=mask,

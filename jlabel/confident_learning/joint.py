@@ -20,7 +20,7 @@ from jlabel.confident_learning.checks import (
 
 Collision = Literal["confident", "all"]
 
-_EXACT_ROWS = 1 << 20  # so many fixed-point numbers add up exactly in float64
+_SUMMED_ROWS = 1 << 15  # well below the 2^20 fixed-point numbers that float64 adds exactly
 TOLERANCE = 1e-6
 
 
@@ -48,20 +48,19 @@ def class_thresholds(labels: ArrayLike | Sequence, probs: ArrayLike, *, classes:
     Source: Northcutt, Athalye and Mueller 2021, appendix B.
     """
     checked = check_labels_and_probs(labels, probs, classes=classes)
-    return thresholds_from_sums(*label_sums(checked.labels, checked.probs))
+    counts = np.bincount(checked.labels, minlength=checked.probs.shape[1])
+    return thresholds_from_sums(label_sums(checked.labels, checked.probs), counts)
 
 
-def label_sums(labels: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed-point sums of the given label's probability, and rows, of each class: int64 ``(C,)`` both."""
+def label_sums(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """Fixed-point sums of the given label's probability over the rows of each class: int64 ``(C,)``."""
     num_classes = probs.shape[1]
-    sums, counts = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    step = min(_EXACT_ROWS, 1 << 15)
-    for start in range(0, len(labels), step):
-        part = labels[start : start + step]
+    sums = np.zeros(num_classes, np.int64)
+    for start in range(0, len(labels), _SUMMED_ROWS):
+        part = labels[start : start + _SUMMED_ROWS]
         given = probs[np.arange(start, start + len(part)), part]
         sums += np.bincount(part, fixed_point(given), minlength=num_classes).astype(np.int64)
-        counts += np.bincount(part, minlength=num_classes)
-    return sums, counts
+    return sums
 
 
 def thresholds_from_sums(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -144,9 +143,12 @@ def scan(
     ids, rows = check_shapes(labels, probs, classes=classes)
     num_clipped = 0
     while True:
-        with np.errstate(invalid="ignore", over="ignore"):  # values are not checked yet
-            sums, counts = label_sums(ids, rows)
-        limits = thresholds_from_sums(sums, counts) if thresholds is None else _check_thresholds(thresholds, counts)
+        counts = np.bincount(ids, minlength=rows.shape[1])
+        if thresholds is None:
+            with np.errstate(invalid="ignore", over="ignore"):  # values are not checked yet
+                limits = thresholds_from_sums(label_sums(ids, rows), counts)
+        else:
+            limits = _check_thresholds(thresholds, counts)
         joint, agree, suspects = _count(ids, rows, limits, collision, tolerance, agreement)
         mended, num = mend(rows, suspects)
         if not num:
@@ -211,9 +213,13 @@ def limits_for(thresholds: np.ndarray, tolerance: float, dtype: np.dtype) -> np.
 
 def entries_above(block: np.ndarray, limits: np.ndarray) -> Entries:
     """The entries of a contiguous block at or above their class's limit: about one in each row."""
-    places = np.flatnonzero(block >= limits[None])
+    # One limit for all is three times as fast to compare with, and as a row sums to 1, few entries pass the lowest.
+    places = np.flatnonzero(block >= limits.min())
+    values = block.ravel()[places]
     rows = places // block.shape[1]
-    return Entries(rows, places - rows * block.shape[1], block.ravel()[places])
+    columns = places - rows * block.shape[1]
+    keep = values >= limits[columns]
+    return Entries(rows[keep], columns[keep], values[keep])
 
 
 def resolve(entries: Entries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -223,17 +229,19 @@ def resolve(entries: Entries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
       Rows, their classes, and whether there was a choice; all ``(rows with entries,)``.
     """
     rows, columns, values = entries
+    again = rows[1:] == rows[:-1]
+    if not again.any():
+        return rows, columns, np.zeros(len(rows), bool)
     first = np.ones(len(rows), bool)
-    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    np.logical_not(again, out=first[1:])
     starts = np.flatnonzero(first)
+    group = np.cumsum(first) - 1
+    shared = np.bincount(group) > 1
     chosen = columns[starts]
-    shared = np.diff(starts, append=len(rows)) > 1
-    if shared.any():
-        group = np.cumsum(first) - 1
-        several = np.flatnonzero(shared[group])
-        order = several[np.lexsort((columns[several], -values[several], group[several]))]
-        best = order[np.flatnonzero(np.diff(group[order], prepend=-1))]
-        chosen[group[best]] = columns[best]
+    several = np.flatnonzero(shared[group])
+    order = several[np.lexsort((columns[several], -values[several], group[several]))]
+    best = order[np.flatnonzero(np.diff(group[order], prepend=-1))]
+    chosen[group[best]] = columns[best]
     return rows[starts], chosen, shared
 
 
@@ -318,13 +326,19 @@ def round_joint(calibrated: ArrayLike) -> np.ndarray:
       [[7, 1], [1, 0]]
     """
     values, _ = check_joint(calibrated, np.zeros(len(np.atleast_1d(calibrated))))
-    whole = np.floor(values)
-    missing = np.rint(values.sum(1)) - whole.sum(1)
-    rows, columns = np.nonzero(values)
+    return round_rows(values)
+
+
+def round_rows(calibrated: np.ndarray) -> np.ndarray:
+    """`round_joint` of checked numbers."""
+    rows, columns = np.nonzero(calibrated)
+    values = calibrated[rows, columns]
+    floors = np.floor(values)
+    missing = np.rint(np.bincount(rows, values)) - np.bincount(rows, floors)
     # Remainders that differ only by the rounding of the calibration count as equal.
-    remainders = np.round((values - whole)[rows, columns], 9)
-    order = np.lexsort((columns, -remainders, rows))
-    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)  # places within the row, once ordered
-    up = order[rank < missing[rows]]
-    whole[rows[up], columns[up]] += 1
-    return whole.astype(np.int64)
+    order = np.lexsort((columns, -np.round(values - floors, 9), rows))
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # within its row, once ordered
+    floors[order[place < missing[rows]]] += 1
+    whole = np.zeros(calibrated.shape, np.int64)
+    whole[rows, columns] = floors
+    return whole

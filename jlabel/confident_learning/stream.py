@@ -267,9 +267,8 @@ class _Pass:
 
     def _tally(self, rows: np.ndarray, checked: CheckedInputs) -> None:
         """Counts the rows of a chunk, so that the passes can be compared."""
-        sums, counts = label_sums(checked.labels, checked.probs)
-        self.sums += sums
-        self.counts += counts
+        self.sums += label_sums(checked.labels, checked.probs)
+        self.counts += np.bincount(checked.labels, minlength=len(self.counts))
         lowest, highest = min(self.seen[_LOWEST], rows.min()), max(self.seen[_HIGHEST], rows.max())
         checksum = self.seen[_CHECKSUM : _CHECKSUM + 1] + _checksum(rows, checked.labels)  # arrays wrap around silently
         self.seen = np.array(
