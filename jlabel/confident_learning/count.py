@@ -13,17 +13,15 @@ from jlabel.confident_learning.checks import (
     blocks,
     fixed_point,
 )
-from jlabel.confident_learning.joint import (
+from jlabel.confident_learning.joint import check_joint, raise_diagonal, scale_rows
+from jlabel.confident_learning.scan import (
     TOLERANCE,
     Collision,
     Entries,
     check_collision,
-    check_joint,
     entries_above,
     limits_for,
-    raise_diagonal,
     resolve,
-    scale_rows,
     scan,
     thresholds_from_sums,
 )

@@ -11,18 +11,9 @@ from jlabel.confident_learning.checks import (
     check_labels,
     check_labels_and_probs,
 )
-from jlabel.confident_learning.joint import (
-    TOLERANCE,
-    Collision,
-    Scan,
-    confident_classes,
-    limits_for,
-    raise_diagonal,
-    round_rows,
-    scale_rows,
-    scan,
-)
+from jlabel.confident_learning.joint import raise_diagonal, round_rows, scale_rows
 from jlabel.confident_learning.rank import score_rows
+from jlabel.confident_learning.scan import TOLERANCE, Collision, Scan, confident_classes, limits_for, scan
 
 _PAIR_ENTRIES = 1 << 17  # margins ranked at once
 

@@ -10,15 +10,9 @@ from jax.typing import ArrayLike
 from jlabel.confident_learning.checks import ConfidentLearningError
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
 from jlabel.confident_learning.filters import both_mask, class_mask, filter_lowest, joint_mask, noise_rate_mask
-from jlabel.confident_learning.joint import (
-    Collision,
-    check_collision,
-    raise_diagonal,
-    round_rows,
-    scale_rows,
-    scan,
-)
+from jlabel.confident_learning.joint import raise_diagonal, round_rows, scale_rows
 from jlabel.confident_learning.rank import SCORES, Score, score_rows
+from jlabel.confident_learning.scan import Collision, check_collision, scan
 
 Method = Literal["margin", "noise_rate", "class", "both", "joint", "disagreement"]
 

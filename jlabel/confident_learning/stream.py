@@ -10,13 +10,9 @@ from jax.typing import ArrayLike
 from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, check_labels_and_probs
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
 from jlabel.confident_learning.filters import whole
-from jlabel.confident_learning.joint import (
-    label_sums,
-    raise_diagonal,
-    scan,
-    thresholds_from_sums,
-)
+from jlabel.confident_learning.joint import raise_diagonal
 from jlabel.confident_learning.rank import margins_of, score_rows
+from jlabel.confident_learning.scan import label_sums, scan, thresholds_from_sums
 
 Chunk = tuple[ArrayLike, ArrayLike, ArrayLike]
 
@@ -206,9 +202,9 @@ class _Pass:
     def state(self) -> StreamState:
         """A snapshot."""
         rows, scores = self.worst.arrays()
-        numbers = (np.array(value, np.int64) for value in (self.passes, self.chunks, self.worst.capacity))
+        passes, chunks, capacity = (np.array(n, np.int64) for n in (self.passes, self.chunks, self.worst.capacity))
         tally = (self.seen.copy(), self.sums.copy(), self.counts.copy())
-        return StreamState(*numbers, *self.first, *tally, self.joint.copy(), rows, scores)
+        return StreamState(passes, chunks, capacity, *self.first, *tally, self.joint.copy(), rows, scores)
 
     def next_pass(self, capacity: int) -> None:
         """Closes a pass."""
@@ -276,7 +272,7 @@ class _Pass:
         )
         if self.seen[_ROWS] > int(highest) - int(lowest) + 1:
             raise ConfidentLearningError(
-                f"{self.seen[_ROWS]} rows have numbers from {lowest} to {highest}: some are given twice"
+                f"{self.seen[_ROWS]} rows have numbers from {lowest} to {highest}: some are given twice, or state is of other chunks"
             )
 
     def check_same(self) -> None:
