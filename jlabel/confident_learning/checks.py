@@ -12,6 +12,7 @@ _BLOCK_BYTES = 1 << 19  # a block and its temporaries stay in the second-level c
 _EXCESS = 1e-4  # a probability may exceed 1 by this much
 _ROW_SUM = 1e-3  # a row sum may be off by this much
 _ROUNDING = 1e-5  # row sums this near to 1 are left alone
+_COUNTED_ROWS = 1 << 16
 _UNIT = 2.0**32  # probabilities are added as integers of this unit: no order of the rows changes a sum
 
 
@@ -56,7 +57,7 @@ def check_labels_and_probs(
     ids, rows = check_shapes(labels, probs, classes=classes)
     suspects = [suspect_rows(block) + place.start for place, block in blocks(rows)]
     rows, num_clipped = mend(rows, np.concatenate(suspects))
-    return CheckedInputs(ids, rows, num_clipped, absent_classes(np.bincount(ids, minlength=rows.shape[1])))
+    return CheckedInputs(ids, rows, num_clipped, absent_classes(count_labels(ids, rows.shape[1])))
 
 
 def check_shapes(
@@ -72,6 +73,14 @@ def check_shapes(
     if len(ids) != len(rows):
         raise ConfidentLearningError(f"labels has {len(ids)} rows, probs has {len(rows)}: give one label to each row")
     return ids, rows
+
+
+def count_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Rows with each label, int64 ``(C,)``; in parts, as bincount copies labels that are not int64."""
+    counts = np.zeros(num_classes, np.int64)
+    for start in range(0, len(labels), _COUNTED_ROWS):
+        counts += np.bincount(labels[start : start + _COUNTED_ROWS], minlength=num_classes)
+    return counts
 
 
 def absent_classes(label_counts: np.ndarray) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from jlabel.confident_learning.joint import raise_diagonal, round_rows, scale_ro
 from jlabel.confident_learning.rank import score_rows
 from jlabel.confident_learning.scan import TOLERANCE, Collision, Scan, confident_classes, limits_for, scan
 
-_PAIR_ENTRIES = 1 << 17  # margins ranked at once
+_PAIR_ENTRIES = 1 << 14  # margins ranked at once
 
 
 def filter_lowest(scores: ArrayLike | Sequence, num: float) -> np.ndarray:
@@ -219,17 +219,19 @@ def joint_mask(found: Scan, *, collision: Collision = "confident", keep_agreeing
     for place, block in blocks(probs):
         rows, chosen = confident_classes(block, limits, collision=collision)
         mask[place][rows[chosen != labels[place][rows]]] = True
-    return mask & ~found.agree if keep_agreeing else mask
+    if keep_agreeing:
+        mask[found.agree] = False
+    return mask
 
 
 def noise_rate_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:
     """`filter_by_noise_rate` of a scan and its rounded joint."""
     labels, probs, *_ = found.checked
     agree = found.agree
-    mask = np.zeros(len(labels), bool)
     suspects = np.flatnonzero(~agree)
     suspects = suspects[np.argsort(labels[suspects], kind="stable")]
     ends = np.cumsum(np.bincount(labels[suspects], minlength=len(rounded)))
+    mask = np.zeros(len(labels), bool)
     for i, group in enumerate(np.split(suspects, ends[:-1])):
         pairs = np.flatnonzero(rounded[i] * (np.arange(len(rounded)) != i))
         step = max(1, _PAIR_ENTRIES // max(1, len(group)))
@@ -245,7 +247,9 @@ def noise_rate_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = T
             for j, num in zip(columns[~enough], nums[~enough], strict=True):
                 margins = probs[everyone, j].astype(np.float64) - probs[everyone, i]
                 mask[everyone[lowest(-margins, num)]] = True
-    return mask & ~agree if keep_agreeing else mask
+    if keep_agreeing:
+        mask[agree] = False
+    return mask
 
 
 def _largest(
@@ -280,7 +284,9 @@ def class_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) 
     wrong = rounded.sum(1) - rounded.diagonal()
     for rows, num in zip(np.split(order, ends[:-1]), wrong.tolist(), strict=True):
         mask[rows[lowest(given[rows], num)]] = True
-    return mask & ~found.agree if keep_agreeing else mask
+    if keep_agreeing:
+        mask[found.agree] = False
+    return mask
 
 
 def both_mask(found: Scan, rounded: np.ndarray, *, keep_agreeing: bool = True) -> np.ndarray:

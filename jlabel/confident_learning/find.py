@@ -168,7 +168,7 @@ def find_errors(
         mask=mask,
         scores=scores,
         order=flagged[np.argsort(scores[flagged], kind="stable")],
-        joint=joint.astype(np.int32),
+        joint=joint,
         calibrated=calibrated,
         thresholds=found.thresholds,
         num_errors=num_errors,

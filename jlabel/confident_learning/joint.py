@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
-from jlabel.confident_learning.checks import ConfidentLearningError, check_labels_and_probs
+from jlabel.confident_learning.checks import ConfidentLearningError, check_labels_and_probs, count_labels
 from jlabel.confident_learning.scan import TOLERANCE, Collision, check_collision, label_sums, scan, thresholds_from_sums
 
 
@@ -33,7 +33,7 @@ def class_thresholds(labels: ArrayLike | Sequence, probs: ArrayLike, *, classes:
     Source: Northcutt, Athalye and Mueller 2021, appendix B.
     """
     checked = check_labels_and_probs(labels, probs, classes=classes)
-    counts = np.bincount(checked.labels, minlength=checked.probs.shape[1])
+    counts = count_labels(checked.labels, checked.probs.shape[1])
     return thresholds_from_sums(label_sums(checked.labels, checked.probs), counts)
 
 
@@ -81,7 +81,7 @@ def confident_joint(
     if min_diagonal < 0:
         raise ConfidentLearningError(f"min_diagonal must be 0 or more, got {min_diagonal}")
     found = scan(labels, probs, thresholds=thresholds, collision=collision, tolerance=tolerance, classes=classes)
-    return raise_diagonal(found.joint, found.label_counts, min_diagonal).astype(np.int32)
+    return raise_diagonal(found.joint, found.label_counts, min_diagonal)
 
 
 def raise_diagonal(joint: np.ndarray, label_counts: np.ndarray, min_diagonal: int = 1) -> np.ndarray:

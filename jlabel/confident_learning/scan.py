@@ -12,6 +12,7 @@ from jlabel.confident_learning.checks import (
     absent_classes,
     blocks,
     check_shapes,
+    count_labels,
     fixed_point,
     mend,
     suspect_rows,
@@ -29,7 +30,7 @@ class Scan(NamedTuple):
     checked: CheckedInputs
     label_counts: np.ndarray  # int64 (C,)
     thresholds: np.ndarray  # float64 (C,)
-    joint: np.ndarray  # int64 (C, C), its diagonal not raised yet
+    joint: np.ndarray  # int32 (C, C), its diagonal not raised yet
     agree: np.ndarray  # bool (N,): the label is the most probable class
 
 
@@ -50,7 +51,7 @@ def scan(
     ids, rows = check_shapes(labels, probs, classes=classes)
     num_clipped = 0
     while True:
-        counts = np.bincount(ids, minlength=rows.shape[1])
+        counts = count_labels(ids, rows.shape[1])
         if thresholds is None:
             with np.errstate(invalid="ignore", over="ignore"):  # values are not checked yet
                 limits = thresholds_from_sums(label_sums(ids, rows), counts)
@@ -75,14 +76,15 @@ def _count(
     """Joint, agreement, and suspect rows: all that is wanted of a block while it is in the cache."""
     num_classes = probs.shape[1]
     limits = limits_for(thresholds, tolerance, probs.dtype)
-    cells = np.zeros(num_classes * num_classes, np.int64)
+    cells = np.zeros(num_classes * num_classes, np.int32)
     agree = np.empty(len(labels) if agreement else 0, bool)
+    one = np.int32(1)  # add.at is slow where types differ
     suspects = []
     for place, block in blocks(probs):
         given = labels[place]
         suspects.append(suspect_rows(block) + place.start)
         rows, chosen = confident_classes(block, limits, collision=collision)
-        np.add.at(cells, given[rows].astype(np.int64) * num_classes + chosen, 1)
+        np.add.at(cells, given[rows].astype(np.int64) * num_classes + chosen, one)
         if agreement:
             np.equal(block.argmax(1), given, out=agree[place])
     return cells.reshape(num_classes, num_classes), agree, np.concatenate(suspects)

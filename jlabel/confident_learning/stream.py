@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, check_labels_and_probs
+from jlabel.confident_learning.checks import CheckedInputs, ConfidentLearningError, check_labels_and_probs, count_labels
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
 from jlabel.confident_learning.filters import whole
 from jlabel.confident_learning.joint import raise_diagonal
@@ -264,7 +264,7 @@ class _Pass:
     def _tally(self, rows: np.ndarray, checked: CheckedInputs) -> None:
         """Counts the rows of a chunk, so that the passes can be compared."""
         self.sums += label_sums(checked.labels, checked.probs)
-        self.counts += np.bincount(checked.labels, minlength=len(self.counts))
+        self.counts += count_labels(checked.labels, len(self.counts))
         lowest, highest = min(self.seen[_LOWEST], rows.min()), max(self.seen[_HIGHEST], rows.max())
         checksum = self.seen[_CHECKSUM : _CHECKSUM + 1] + _checksum(rows, checked.labels)  # arrays wrap around silently
         self.seen = np.array(
@@ -272,7 +272,8 @@ class _Pass:
         )
         if self.seen[_ROWS] > int(highest) - int(lowest) + 1:
             raise ConfidentLearningError(
-                f"{self.seen[_ROWS]} rows have numbers from {lowest} to {highest}: some are given twice, or state is of other chunks"
+                f"{self.seen[_ROWS]} rows have numbers from {lowest} to {highest}: "
+                "some are given twice, or state is of other chunks"
             )
 
     def check_same(self) -> None:
