@@ -9,7 +9,7 @@ Peer: cleanlab 2.9, n_jobs=1; on several cores with the wall clock, the faster o
 "joint" is `compute_confident_joint(calibrate=False)`, "noise rate" `find_label_issues` by `prune_by_noise_rate`,
 "streaming" `find_label_issues_batched` in ten batches. "times cleanlab" is its time over ours: above 1 we are faster.
 Equal: the joint (with `collision="all"`, cleanlab's only rule); the rows by noise rate, once cleanlab is handed our
-rounded joint (left alone, it breaks ties of equal remainders at random); our streaming and `find_errors`
+rounded joint (left alone, it gives equal remainders to other classes); our streaming and `find_errors`
 (cleanlab's ranks by self-confidence, so its rows are others).
 
 Goals: joint 2, noise rate 5, streaming 1.5, each with a peak of extra memory below 10 % of `probs`. The floor: two
