@@ -10,6 +10,7 @@ from jlabel.confident_learning.checks import ConfidentLearningError as Confident
 from jlabel.confident_learning.checks import check_labels_and_probs as check_labels_and_probs
 from jlabel.confident_learning.count import count_errors as count_errors
 from jlabel.confident_learning.count import count_interval as count_interval
+from jlabel.confident_learning.estimator import ConfidentLearningClassifier as ConfidentLearningClassifier
 from jlabel.confident_learning.filters import filter_by_both as filter_by_both
 from jlabel.confident_learning.filters import filter_by_class as filter_by_class
 from jlabel.confident_learning.filters import filter_by_disagreement as filter_by_disagreement
@@ -23,6 +24,13 @@ from jlabel.confident_learning.joint import calibrate_joint as calibrate_joint
 from jlabel.confident_learning.joint import class_thresholds as class_thresholds
 from jlabel.confident_learning.joint import confident_joint as confident_joint
 from jlabel.confident_learning.joint import round_joint as round_joint
+from jlabel.confident_learning.multilabel import MultilabelErrors as MultilabelErrors
+from jlabel.confident_learning.multilabel import find_multilabel_errors as find_multilabel_errors
+from jlabel.confident_learning.multilabel import multilabel_joints as multilabel_joints
+from jlabel.confident_learning.out_of_sample import Probe as Probe
+from jlabel.confident_learning.out_of_sample import linear_probe as linear_probe
+from jlabel.confident_learning.out_of_sample import out_of_sample_probs as out_of_sample_probs
+from jlabel.confident_learning.out_of_sample import stratified_folds as stratified_folds
 from jlabel.confident_learning.rank import confidence_weighted_entropy as confidence_weighted_entropy
 from jlabel.confident_learning.rank import normalized_margin as normalized_margin
 from jlabel.confident_learning.rank import self_confidence as self_confidence
