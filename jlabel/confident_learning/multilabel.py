@@ -136,19 +136,18 @@ def find_multilabel_errors(
     num_errors = np.array([errors_of(joint, count, rule) for joint, count in zip(joints, counts, strict=True)])
 
     scores = np.where(given == 1, present - (1 - present), (1 - present) - present)
-    mask = np.zeros(given.shape, bool)
-    for label in range(given.shape[1]):
-        column = scores[:, label]
+    mask = np.zeros(given.shape[::-1], bool)
+    columns = np.ascontiguousarray(scores.T), np.ascontiguousarray(given.T)
+    for flags, margins, values, joint, count, num in zip(mask, *columns, joints, counts, num_errors, strict=True):
         if method == "margin":
-            rows = np.flatnonzero(given[:, label] != _UNKNOWN)
-            mask[rows[lowest(column[rows], whole(num_errors[label]))], label] = True
+            flags[_lowest_where(values != _UNKNOWN, margins, whole(num))] = True
             continue
-        rounded = round_joint(scale_rows(joints[label], counts[label]))
-        for value in (0, 1):
-            rows = np.flatnonzero(given[:, label] == value)
-            worst = rows[lowest(column[rows], rounded[value, 1 - value])]
-            # At even odds the model says absent, as the lower of two equal classes.
-            mask[worst[column[worst] < 0 if value == 0 else column[worst] <= 0], label] = True
+        rounded = round_joint(scale_rows(joint, count))
+        too_few = _lowest_where(values == 0, margins, int(rounded[0, 1]))
+        too_many = _lowest_where(values == 1, margins, int(rounded[1, 0]))
+        flags[too_few[margins[too_few] < 0]] = True
+        flags[too_many[margins[too_many] <= 0]] = True  # even odds say absent: of equal classes the lower counts
+    mask = np.ascontiguousarray(mask.T)
     scores[given == _UNKNOWN] = np.nan
     flagged = np.argwhere(mask)
     return MultilabelErrors(
@@ -162,6 +161,12 @@ def find_multilabel_errors(
         thresholds=thresholds,
         num_clipped=num_clipped,
     )
+
+
+def _lowest_where(rows: np.ndarray, scores: np.ndarray, num: int) -> np.ndarray:
+    """The `num` rows of a mask with the lowest scores."""
+    places = np.flatnonzero(rows)
+    return places[lowest(scores[places], num)]
 
 
 def _joints(given: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
