@@ -5,6 +5,16 @@ print(found)                                      # how many labels are wrong, a
 suspects = found.order                            # rows to look at, worst first
 """
 
+from jlabel.confident_learning.benchmark import BenchmarkSets as BenchmarkSets
+from jlabel.confident_learning.benchmark import SpearmanInterval as SpearmanInterval
+from jlabel.confident_learning.benchmark import accuracy_at_prevalence as accuracy_at_prevalence
+from jlabel.confident_learning.benchmark import benchmark_sets as benchmark_sets
+from jlabel.confident_learning.benchmark import corrected_accuracy as corrected_accuracy
+from jlabel.confident_learning.benchmark import crossing_prevalence as crossing_prevalence
+from jlabel.confident_learning.benchmark import dropped_share as dropped_share
+from jlabel.confident_learning.benchmark import noise_prevalence as noise_prevalence
+from jlabel.confident_learning.benchmark import original_accuracy as original_accuracy
+from jlabel.confident_learning.benchmark import spearman_interval as spearman_interval
 from jlabel.confident_learning.checks import CheckedInputs as CheckedInputs
 from jlabel.confident_learning.checks import ConfidentLearningError as ConfidentLearningError
 from jlabel.confident_learning.checks import check_labels_and_probs as check_labels_and_probs
@@ -34,6 +44,18 @@ from jlabel.confident_learning.out_of_sample import stratified_folds as stratifi
 from jlabel.confident_learning.rank import confidence_weighted_entropy as confidence_weighted_entropy
 from jlabel.confident_learning.rank import normalized_margin as normalized_margin
 from jlabel.confident_learning.rank import self_confidence as self_confidence
+from jlabel.confident_learning.rank_bootstrap import AccuracyReplicates as AccuracyReplicates
+from jlabel.confident_learning.rank_bootstrap import Crossings as Crossings
+from jlabel.confident_learning.rank_bootstrap import RankBootstrap as RankBootstrap
+from jlabel.confident_learning.rank_bootstrap import RankIntervals as RankIntervals
+from jlabel.confident_learning.rank_bootstrap import bootstrap_accuracies as bootstrap_accuracies
+from jlabel.confident_learning.rank_bootstrap import bootstrap_ranks as bootstrap_ranks
+from jlabel.confident_learning.rank_bootstrap import rank_correlation as rank_correlation
 from jlabel.confident_learning.stream import StreamResult as StreamResult
 from jlabel.confident_learning.stream import StreamState as StreamState
 from jlabel.confident_learning.stream import find_errors_streaming as find_errors_streaming
+from jlabel.confident_learning.votes import VOTE_CATEGORIES as VOTE_CATEGORIES
+from jlabel.confident_learning.votes import VOTE_CHOICES as VOTE_CHOICES
+from jlabel.confident_learning.votes import count_votes as count_votes
+from jlabel.confident_learning.votes import tally_label_votes as tally_label_votes
+from jlabel.confident_learning.votes import tally_votes as tally_votes
