@@ -30,7 +30,9 @@ GENERATORS: Mapping[str, Generator] = {
     "drawn_flowers": Generator("jlabel.data.drawn_flowers", "rows", "LABEL_NAMES"),
     "drawn_pets": Generator("jlabel.data.drawn_pets", "rows", "LABEL_NAMES"),
     "drawn_species": Generator("jlabel.data.drawn_pets", "species_rows", "SPECIES_LABEL_NAMES"),
+    "noisy_digits": Generator("jlabel.data.noisy_digits", "rows", "LABEL_NAMES"),
 }
+DIGITS = 1797  # of them
 DIGITS_LABEL_NAMES = tuple("0123456789")
 
 
@@ -84,13 +86,18 @@ def digits_rows(split: str, *, seed: int = 0, features: bool = False) -> dict[st
     from sklearn.datasets import load_digits  # takes a second to import
 
     digits = load_digits()
-    order = np.random.default_rng(seed).permutation(len(digits.target))
-    chosen = np.sort(np.split(order, [1197, 1397])[SPLITS.index(split)])
+    chosen = digits_order(split, seed=seed)
     pixels = digits.data[chosen].astype(np.float32) / 16
     label = digits.target[chosen].astype(np.int32)
     if features:
         return {"features": pixels, "label": label}
     return {"image": np.round(pixels * 255).astype(np.uint8).reshape(-1, 8, 8), "label": label}
+
+
+def digits_order(split: str, *, seed: int) -> np.ndarray:
+    """Which of scikit-learn's digits make up a split, in their order there."""
+    order = np.random.default_rng(seed).permutation(DIGITS)
+    return np.sort(np.split(order, [1197, 1397])[SPLITS.index(split)])
 
 
 def _arguments(spec: str, rows: Callable[..., Any], options: Mapping[str, str]) -> dict[str, int | bool]:

@@ -1,0 +1,86 @@
+"""Files that are whole or not there, and the reviewer's table."""
+
+import contextlib
+import csv
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jlabel import InputError
+
+__all__ = ["check_unreviewed", "read_reviewed", "write_table", "written_whole"]
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, mode: str = "w") -> Iterator[Any]:
+    """A file that appears under its name when the block ends well, and not at all otherwise."""
+    temporary = None
+    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; choose another --workdir or free space"
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV, whole or not at all; numbers keep all their digits."""
+    with written_whole(path) as file:
+        table.to_csv(file, index=False)
+
+
+def check_unreviewed(path: Path) -> None:
+    """Refuse to write over a table in which somebody has already decided something."""
+    if not path.exists():
+        return
+    table, lines = read_reviewed(path)
+    if "decision" in table.columns:
+        decided = [line for line, decision in zip(lines, table["decision"], strict=True) if decision.strip()]
+        if decided:
+            raise InputError(
+                f"{path} holds {len(decided)} decisions, the first in line {decided[0]}; apply it (--apply={path}), or "
+                "move it away, before the errors are found again"
+            )
+
+
+def read_reviewed(path: Path) -> tuple[pd.DataFrame, list[int]]:
+    """The reviewer's table as texts, and the line at which each of its rows begins.
+
+    Commas, semicolons and tabs are understood, and the byte order mark of a spreadsheet program.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            separator = max(",;\t", key=head.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator)
+            header = [name.strip() for name in next(reader, [])]
+            rows, lines, line = [], [], reader.line_num + 1
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    if len(cells) > len(header):
+                        raise InputError(f"{path}, line {line}: {len(cells)} cells under {len(header)} columns")
+                    rows.append(cells + [""] * (len(header) - len(cells)))
+                    lines.append(line)
+                line = reader.line_num + 1
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        what = "not UTF-8 text; save it as CSV UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise InputError(f"{path} cannot be read: {what}") from error
+    return pd.DataFrame(rows, columns=header, dtype=object), lines
