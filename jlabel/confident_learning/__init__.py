@@ -18,6 +18,12 @@ from jlabel.confident_learning.benchmark import spearman_interval as spearman_in
 from jlabel.confident_learning.checks import CheckedInputs as CheckedInputs
 from jlabel.confident_learning.checks import ConfidentLearningError as ConfidentLearningError
 from jlabel.confident_learning.checks import check_labels_and_probs as check_labels_and_probs
+from jlabel.confident_learning.corrections import DECISIONS as DECISIONS
+from jlabel.confident_learning.corrections import ISSUE_COLUMNS as ISSUE_COLUMNS
+from jlabel.confident_learning.corrections import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
+from jlabel.confident_learning.corrections import Corrections as Corrections
+from jlabel.confident_learning.corrections import apply_corrections as apply_corrections
+from jlabel.confident_learning.corrections import issue_table as issue_table
 from jlabel.confident_learning.count import count_errors as count_errors
 from jlabel.confident_learning.count import count_interval as count_interval
 from jlabel.confident_learning.estimator import ConfidentLearningClassifier as ConfidentLearningClassifier
@@ -30,6 +36,8 @@ from jlabel.confident_learning.filters import filter_lowest as filter_lowest
 from jlabel.confident_learning.find import ClassPair as ClassPair
 from jlabel.confident_learning.find import LabelErrors as LabelErrors
 from jlabel.confident_learning.find import find_errors as find_errors
+from jlabel.confident_learning.gallery import GalleryItem as GalleryItem
+from jlabel.confident_learning.gallery import gallery_html as gallery_html
 from jlabel.confident_learning.joint import calibrate_joint as calibrate_joint
 from jlabel.confident_learning.joint import class_thresholds as class_thresholds
 from jlabel.confident_learning.joint import confident_joint as confident_joint
