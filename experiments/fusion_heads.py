@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.fusion_data import FusionData, Rows
 from experiments.fusion_methods import Method
+from experiments.fusion_optimizers import optimizer_for
 from experiments.fusion_training import (
     Calibration,
     Predictions,
@@ -21,7 +22,6 @@ from experiments.fusion_training import (
     joined,
     make_predictions,
     method_parts,
-    optimizer_for,
     run_name,
 )
 from jlabel.label_graph import PathPlan

@@ -18,7 +18,8 @@ import pytest
 from experiments import fusion
 from experiments.fusion_data import load_fusion, load_plan
 from experiments.fusion_methods import METHODS, build_method
-from experiments.fusion_training import method_parts, optimizer_for
+from experiments.fusion_optimizers import optimizer_for
+from experiments.fusion_training import method_parts
 from tests.experiments import worlds
 
 ROOT = Path(__file__).parents[2]

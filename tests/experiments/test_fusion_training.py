@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from experiments.fusion_data import load_fusion, load_plan
 from experiments.fusion_methods import build_method
+from experiments.fusion_optimizers import HEAD_FACTOR, fine_tuner, scratch_optimizer
 from experiments.fusion_training import (
-    HEAD_FACTOR,
-    _fine_tuner,
-    _optimizer,
     _words_dropped,
     choose_threshold,
     class_weights,
@@ -199,7 +197,7 @@ def moved(optimizer, params, gradients):
 def test_fine_tuning_moves_low_layers_less_and_the_head_more(decay):
     params = full(PARAMS)
     gradient = jax.tree.map(lambda x: 0.3 * jnp.ones_like(x), params)
-    optimizer = _fine_tuner(1e-3, 0.0, 10, True, decay, 1)
+    optimizer = fine_tuner(1e-3, 0.0, 10, True, decay, 1)
     # A warm-up of one step is over at once; Adam's step has length 1 for equal gradients.
     end = moved(optimizer, params, [gradient])
     change = jax.tree.map(lambda a, b: float((a - b).mean()), params, end)
@@ -213,7 +211,7 @@ def test_fine_tuning_moves_low_layers_less_and_the_head_more(decay):
 def test_weight_decay_of_fine_tuning_spares_vectors():
     params = {"encoder": {"params": {"embeddings": {"w": jnp.ones((2, 2))}, "layer0": {"b": jnp.ones(2)}}},
               "head": {"kernel": jnp.ones((2, 2))}}  # fmt: skip
-    end = moved(_fine_tuner(1e-2, 0.1, 10, False, 1.0, 1), params, [jax.tree.map(jnp.zeros_like, params)])
+    end = moved(fine_tuner(1e-2, 0.1, 10, False, 1.0, 1), params, [jax.tree.map(jnp.zeros_like, params)])
     np.testing.assert_allclose(end["encoder"]["params"]["embeddings"]["w"], 1 - 1e-2 * 0.1, rtol=1e-6)
     np.testing.assert_array_equal(end["encoder"]["params"]["layer0"]["b"], 1)
     np.testing.assert_allclose(end["head"]["kernel"], 1 - HEAD_FACTOR * 1e-2 * 0.1, rtol=1e-6)
@@ -228,8 +226,8 @@ def test_two_half_batches_are_one_step_of_their_mean(make):
 
     def optimizer(accumulate):
         if make == "fine-tuning":
-            return _fine_tuner(1e-2, 0.1, 4, True, 0.7, accumulate)
-        return _optimizer(1e-2, 0.1, 4, True, accumulate)
+            return fine_tuner(1e-2, 0.1, 4, True, 0.7, accumulate)
+        return scratch_optimizer(1e-2, 0.1, 4, True, accumulate)
 
     twice, once = moved(optimizer(2), params, halves), moved(optimizer(1), params, means)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), twice, once)
