@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from jlabel.evaluation.style import GREY, INK, PALE, SERIES, light_grid, new_figure, styled, wrap
+from jlabel.evaluation.style import GREY, INK, SERIES, grid_cells, light_grid, new_figure, styled, wrap
 
 __all__ = ["confused_classes", "joint_figure", "score_figure"]
 
@@ -53,13 +53,7 @@ def joint_figure(joint: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set_facecolor("#F1F3F5")
     long = max(map(len, labels)) > 4
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    axes.set_xticks(range(len(chosen)), labels, **turned)
-    axes.set_yticks(range(len(chosen)), labels)
-    axes.set_xticks(np.arange(len(chosen) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(chosen) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=PALE, linewidth=0.6)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
+    grid_cells(axes, labels, labels, **turned)
     axes.set_xlabel("true label, estimated")
     axes.set_ylabel("given label")
     many = f"{len(chosen)} of {len(joint)} classes, " if len(chosen) < len(joint) else ""

@@ -1,10 +1,8 @@
 """`gallery_html`: suspected rows on one self-contained page, to look through pair by pair of labels."""
 
 import base64
-import html
 import io
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from jlabel.confident_learning.gallery_page import GALLERY_STYLE, SCRIPT, TOOLS,
 from jlabel.data.images import check_picture, decode_image
 from jlabel.errors import InputError
 from jlabel.evaluation import Report
+from jlabel.evaluation.page import escape
 
 __all__ = ["GalleryItem", "gallery_html"]
 
@@ -23,8 +22,6 @@ THUMBNAIL = 128  # pixels of the longer side
 MAX_TEXT = 4000  # characters shown of a text
 MAX_FEATURES = 12
 _SMALL = 64  # pixels; smaller pictures are shown pixel by pixel
-# Characters that do not show or that turn the direction of what follows.
-_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def gallery_html(
     pairs = {pair: number for number, (pair, _) in enumerate(counts.most_common())}
     options = [f'<option value="">all pairs ({len(cards)})</option>']
     options += [
-        f'<option value="{pairs[pair]}">{_escape(pair[0])} → {_escape(pair[1])} ({count})</option>'
+        f'<option value="{pairs[pair]}">{escape(pair[0])} → {escape(pair[1])} ({count})</option>'
         for pair, count in counts.most_common()
     ]
     noun = "row" if len(cards) == 1 else "rows"
@@ -111,26 +108,15 @@ def gallery_html(
     lines.append(f'<ol class="cards{" wide-cards" if wide else ""}" id="cards">')
     lines += [f'<li class="card" tabindex="-1" data-pair="{pairs[pair]}">{card}</li>' for _, pair, card in cards]
     lines += ["</ol>", f"<script>{SCRIPT}</script>"]
-    above = [] if report is None else [_body(report)]
-    return gallery_page().format(title=_escape(title), style=GALLERY_STYLE, body="\n".join(above + lines))
-
-
-def _body(report: Report) -> str:
-    """What the report's page has below its headline."""
-    return report.to_html().partition("</h1>\n")[2].rpartition("\n</body>")[0]
-
-
-def _escape(text: object) -> str:
-    """Text for elements and quoted attributes; what would not be seen is."""
-    plain = _HIDDEN.sub("\ufffd", str(text))
-    return html.escape(plain.encode("utf-8", "backslashreplace").decode(), quote=True)
+    above = [] if report is None else [report.body()]
+    return gallery_page().format(title=escape(title), style=GALLERY_STYLE, body="\n".join(above + lines))
 
 
 def _caption(item: GalleryItem) -> str:
-    note = f"<small>{_escape(item.note)}</small>" if item.note else ""
+    note = f"<small>{escape(item.note)}</small>" if item.note else ""
     return (
-        f'<p class="labels"><s>{_escape(item.given)}</s> → <b>{_escape(item.suggested)}</b></p>'
-        f"<small>{_escape(item.name)}</small>{note}<small>score {item.score:.4g}</small>"
+        f'<p class="labels"><s>{escape(item.given)}</s> → <b>{escape(item.suggested)}</b></p>'
+        f"<small>{escape(item.name)}</small>{note}<small>score {item.score:.4g}</small>"
     )
 
 
@@ -147,14 +133,14 @@ def _content(item: GalleryItem) -> tuple[str, bool]:
         parts.append(_picture(picture, item.name))
     if item.text is not None:
         cut = f" … ({len(item.text)} characters)" if len(item.text) > MAX_TEXT else ""
-        parts.append(f'<div class="text" tabindex="-1">{_escape(item.text[:MAX_TEXT])}{cut}</div>')
+        parts.append(f'<div class="text" tabindex="-1">{escape(item.text[:MAX_TEXT])}{cut}</div>')
     if item.features is not None:
         parts.append(_table(item.features))
     return "".join(parts), False
 
 
 def _placeholder(reason: str) -> str:
-    return f'<p class="broken">cannot be shown: {_escape(" ".join(reason.split())[:300])}</p>'
+    return f'<p class="broken">cannot be shown: {escape(" ".join(reason.split())[:300])}</p>'
 
 
 def _picture(picture: np.ndarray, name: str) -> str:
@@ -169,7 +155,7 @@ def _picture(picture: np.ndarray, name: str) -> str:
     kind, data = "png" if small else "jpeg", base64.b64encode(buffer.getvalue()).decode("ascii")
     marked = ' class="small"' if small else ""
     size = f'width="{image.width}" height="{image.height}"'
-    return f'<img{marked} src="data:image/{kind};base64,{data}" alt="{_escape(name)}" {size} loading="lazy">'
+    return f'<img{marked} src="data:image/{kind};base64,{data}" alt="{escape(name)}" {size} loading="lazy">'
 
 
 def _table(features: Mapping[str, object]) -> str:
@@ -177,7 +163,7 @@ def _table(features: Mapping[str, object]) -> str:
         return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
     lines = [
-        f'<tr><th scope="row">{_escape(name)}</th><td>{_escape(shown(value))}</td></tr>'
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(shown(value))}</td></tr>'
         for name, value in list(features.items())[:MAX_FEATURES]
     ]
     more = len(features) - len(lines)

@@ -14,8 +14,8 @@ from jlabel.evaluation.results import Row
 from jlabel.evaluation.style import (
     GREY,
     INK,
-    PALE,
     SERIES,
+    grid_cells,
     light_grid,
     new_figure,
     styled,
@@ -204,13 +204,7 @@ def confusion_figure(matrix: ArrayLike, names: Sequence[str], *, max_classes: in
         if share >= 0.005:
             text = f"{100 * share:.0f}"
             axes.text(j, i, text, ha="center", va="center", fontsize=small, color="white" if share > 0.5 else INK)
-    axes.set_xticks(range(len(columns)), labels + ["(none)"] * (len(columns) - len(chosen)), rotation=45, ha="right")
-    axes.set_yticks(range(len(chosen)), labels)
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(chosen) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=PALE, linewidth=0.6)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
+    grid_cells(axes, labels + ["(none)"] * (len(columns) - len(chosen)), labels, rotation=45, ha="right")
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     what = "% of the true class"

@@ -1,5 +1,13 @@
 """The frame of the report: one HTML page with its style inside, no script, no outside address."""
 
+import html
+import re
+
+__all__ = ["PAGE", "STYLE", "escape"]
+
+# Characters that do not show, or that turn the direction of what follows.
+_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #57606a; --page: #ffffff; --card: #f6f8fa; --line: #d0d7de;
   --deterministic: #0072b2; --nondeterministic: #009e73; --wrong: #d55e00; --none: #8a8f98; }
@@ -63,3 +71,13 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def escape(text: object) -> str:
+    """Text for element content and quoted attributes; broken and invisible characters become visible.
+
+    >>> escape('<b title="x">')
+    '&lt;b title=&quot;x&quot;&gt;'
+    """
+    plain = _HIDDEN.sub("\ufffd", str(text))
+    return html.escape(plain.encode("utf-8", "backslashreplace").decode(), quote=True)

@@ -1,7 +1,6 @@
 """What a study leaves on disk: `results.json`, figures as PNG, and a self-contained `report.html` for people."""
 
 import base64
-import html
 import io
 import json
 import os
@@ -19,10 +18,9 @@ from PIL import Image
 
 from jlabel.errors import InputError
 from jlabel.evaluation.gallery_figure import BORDERS, check_gallery
-from jlabel.evaluation.page import PAGE, STYLE
+from jlabel.evaluation.page import PAGE, STYLE, escape
 from jlabel.evaluation.results import Row, table_cells, to_json
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _NUMBER = re.compile(r"^[\d.+\-±%\[\], einfa]+$")
 _LARGE = 8.0  # inches; a wider figure keeps its size and scrolls
 
@@ -102,12 +100,6 @@ def save_figure(path: str | os.PathLike, figure: Figure) -> Path:
     return _write_atomic(path, _png(figure))
 
 
-def _escape(text: Any) -> str:
-    """Text for element content and quoted attributes; broken and invisible characters become visible."""
-    plain = _CONTROL.sub("\ufffd", str(text))
-    return html.escape(plain.encode("utf-8", "backslashreplace").decode(), quote=True)
-
-
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
@@ -143,10 +135,10 @@ class Report:
             heading: Heading above it.
         """
         if heading:
-            self._parts.append(f"<h2>{_escape(heading)}</h2>")
+            self._parts.append(f"<h2>{escape(heading)}</h2>")
         for paragraph in re.split(r"\n\s*\n", text):
             if paragraph.strip():
-                self._parts.append(f"<p>{_escape(paragraph.strip())}</p>")
+                self._parts.append(f"<p>{escape(paragraph.strip())}</p>")
 
     def add_table(self, header: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> None:
         """Adds a table.
@@ -162,8 +154,8 @@ class Report:
         for i, row in enumerate(rows):
             if len(row) != len(header):
                 raise InputError(f"rows[{i}] has {len(row)} cells, the header {len(header)}")
-        title = f"<caption>{_escape(caption)}</caption>" if caption else ""
-        head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in header)
+        title = f"<caption>{escape(caption)}</caption>" if caption else ""
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
         body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>\n" for row in rows)
         self._parts.append(
             f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
@@ -196,9 +188,9 @@ class Report:
         width, height = figure.get_size_inches()
         size = f'width="{round(width * 100)}" height="{round(height * 100)}"'
         large = ' class="large"' if width > _LARGE else ""
-        image = f'<img{large} src="{_data_uri(_png(figure))}" alt="{_escape(alt)}" {size}>'
+        image = f'<img{large} src="{_data_uri(_png(figure))}" alt="{escape(alt)}" {size}>'
         self._parts.append(
-            f'<figure><div class="chart">{image}</div><figcaption>{_escape(caption)}</figcaption></figure>'
+            f'<figure><div class="chart">{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
         )
 
     def add_gallery(
@@ -225,14 +217,14 @@ class Report:
         for picture, text, kind in zip(pictures, texts, kinds, strict=True):
             buffer = io.BytesIO()
             Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
-            shown, small = _escape(BORDERS[kind][2] + text), " small" if max(picture.shape) < 96 else ""
+            shown, small = escape(BORDERS[kind][2] + text), " small" if max(picture.shape) < 96 else ""
             image = f'<img src="{_data_uri(buffer.getvalue())}" alt="{shown}">'
             items.append(f'<li class="{kind}{small}">{image}<span>{shown}</span></li>')
         used = [kind for kind in BORDERS if kind in kinds and kind != "none"]
         style = {kind: f"border-color: var(--{kind}); border-top-style: {BORDERS[kind][1]}" for kind in used}
         legend = "".join(f'<span><i style="{style[kind]}"></i>{kind}</span>' for kind in used)
         legend = f'<div class="legend">{legend}</div>' if used else ""
-        below = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
+        below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f'<figure><ul class="gallery">{"".join(items)}</ul>{legend}{below}</figure>')
 
     def add_details(self, details: Any, *, title: str = "Settings") -> None:
@@ -249,14 +241,22 @@ class Report:
         if not isinstance(plain, dict):
             raise InputError(f"details must be a mapping or a dataclass, got {type(details).__name__}")
         lines = "".join(
-            f'<tr><th scope="row">{_escape(name)}</th>'
-            f"<td>{_escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}</td></tr>\n"
+            f'<tr><th scope="row">{escape(name)}</th>'
+            f"<td>{escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}</td></tr>\n"
             for name, value in plain.items()
         )
         self._parts.append(
-            f'<details><summary>{_escape(title)}</summary><div class="wide"><table><tbody>{lines}</tbody></table></div>'
+            f'<details><summary>{escape(title)}</summary><div class="wide"><table><tbody>{lines}</tbody></table></div>'
             "</details>"
         )
+
+    def body(self) -> str:
+        """Returns what the page has below its headline, to stand on another page with the same style.
+
+        Returns:
+            HTML without frame and title.
+        """
+        return "\n".join(self._parts)
 
     def to_html(self) -> str:
         """Returns the page as text.
@@ -264,7 +264,7 @@ class Report:
         Returns:
             A whole HTML document.
         """
-        return PAGE.format(title=_escape(self._title), style=STYLE, body="\n".join(self._parts))
+        return PAGE.format(title=escape(self._title), style=STYLE, body=self.body())
 
     def write(self, path: str | os.PathLike) -> Path:
         """Writes the page in one step.
@@ -284,7 +284,7 @@ class Report:
 def _cell(value: Any) -> str:
     text = str(value)
     if not _NUMBER.match(text):
-        return f"<td>{_escape(text)}</td>"
+        return f"<td>{escape(text)}</td>"
     mean, bracket, interval = text.partition(" [")  # the interval goes below: tables stay narrow
-    below = f"<br><small>[{_escape(interval)}</small>" if bracket else ""
-    return f'<td class="number">{_escape(mean)}{below}</td>'
+    below = f"<br><small>[{escape(interval)}</small>" if bracket else ""
+    return f'<td class="number">{escape(mean)}{below}</td>'

@@ -1,14 +1,20 @@
-"""What all figures share: size, colours that colour-blind readers can tell apart, plain text."""
+"""What all figures share, those of a study too: size, colours that colour-blind readers can tell apart, plain text."""
 
 import functools
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+__all__ = [
+    "DASHES", "GREY", "INK", "MARKERS", "PALE", "SERIES", "WIDTH", "draw_legend", "grid_cells", "light_grid",
+    "new_figure", "styled", "wrap",
+]  # fmt: skip
 
 # Okabe and Ito's palette without yellow, too pale for lines on white.
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195")
@@ -73,6 +79,17 @@ def light_grid(axes: Axes, axis: str) -> None:
     """Draws faint grid lines behind the data."""
     axes.grid(True, axis=axis)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
+
+
+def grid_cells(axes: Axes, columns: Sequence[str], rows: Sequence[str], **turned: Any) -> None:
+    """Names the columns and rows of a heat map and parts its cells by faint lines; `turned` is how the columns lie."""
+    axes.set_xticks(range(len(columns)), columns, **turned)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=PALE, linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
 
 
 def draw_legend(figure: Figure, axes: Axes, *, columns: int = 4) -> None:

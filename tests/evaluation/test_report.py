@@ -50,6 +50,14 @@ def picture() -> Figure:
     return figure
 
 
+def test_the_body_stands_between_headline_and_end():
+    report = full_report("plain")
+    assert report.body().startswith("<h2>plain</h2>")
+    before, after = report.to_html().split(report.body())
+    assert before.endswith("<h1>plain</h1>\n")
+    assert after.startswith("\n</body>")
+
+
 def full_report(text: str) -> Report:
     report = Report(text)
     report.add_text(text, heading=text)
