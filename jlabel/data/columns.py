@@ -138,6 +138,7 @@ def build_table(
         time = _known(spec, options["time"], columns, "time")
         splits, bad = time_splits(time, columns[time], left_out)
         found = bad | found
+    titles: tuple[str, ...] = ()
     if content.text:
         texts, bad = join_texts([columns[name] for name in content.text])
         found = bad | found
@@ -145,7 +146,7 @@ def build_table(
     elif reader is None:
         parts = [np.asarray(columns[name], np.float32).reshape(count, -1) for name in content.features]
         values = np.concatenate(parts, axis=1)
-        titles = list(content.features) if values.shape[1] == len(content.features) else None
+        titles = content.features if values.shape[1] == len(content.features) else ()
         found = feature_faults(values, titles) | found
         reader = ArrayReader(values)
     own_names = rest.pop("name", None)
@@ -158,6 +159,7 @@ def build_table(
         columns=rest,
         faults=dict(sorted(found.items())),
         left_out=left_out,
+        feature_names=titles,
         checked=bool(content.text),
     )
 

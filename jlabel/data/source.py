@@ -96,6 +96,7 @@ class Source:
       reader: where the pictures, features or texts lie.
       rows: int64 [N], the reader's row of each row here.
       skipped: (name, reason) of each broken row that was left out.
+      feature_names: the columns that the D features come from; empty where they have no names of their own.
 
     Example:
       >>> source = from_arrays({"features": np.eye(3), "label": [0, 1, 0]}, label_names=("cat", "dog"))
@@ -110,6 +111,7 @@ class Source:
     reader: Reader
     rows: np.ndarray
     skipped: tuple[tuple[str, str], ...] = field(default=())
+    feature_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of rows."""

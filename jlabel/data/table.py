@@ -33,6 +33,7 @@ class Table:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     faults: Mapping[int, str] = field(default_factory=dict)  # row -> what is wrong with it
     left_out: np.ndarray | None = None  # bool [N]: rows that no split has
+    feature_names: tuple[str, ...] = ()  # where each of the features has a name
     checked: bool = False  # whether `faults` is the whole truth, so that no row needs to be read to find more
 
 
@@ -127,7 +128,7 @@ def _clean_label(value: Any) -> int | str | ValueError:
     return int(value) if isinstance(value, int | float) else ValueError(f"the label {value!r:.40} is no class")
 
 
-def feature_faults(features: np.ndarray, names: Sequence[str] | None = None) -> dict[int, str]:
+def feature_faults(features: np.ndarray, names: Sequence[str] = ()) -> dict[int, str]:
     """Rows of `features` [N, D] with a value that is not finite.
 
     >>> feature_faults(np.array([[0.0, 1.0], [0.0, np.nan]]), ["age", "height"])
@@ -162,7 +163,7 @@ def choose_rows(table: Table, spec: str, split: str, *, skip_broken: bool) -> So
         raise DataError(f"{spec}: all {len(chosen)} rows are broken, the first: {skipped[0][0]!r}: {skipped[0][1]}")
     source = Source(
         spec, wanted, table.label_names, {name: values[kept] for name, values in columns.items()}, table.reader, kept,
-        skipped,
+        skipped, table.feature_names,
     )  # fmt: skip
     return _skip_unreadable(source) if skip_broken and source.kind != "features" and not table.checked else source
 

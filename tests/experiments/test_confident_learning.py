@@ -215,6 +215,21 @@ def test_texts_with_a_scikit_learn_classifier(tmp_path):
     assert [int(line["row"]) for line in issues(run)] == [3]
 
 
+def test_cards_name_the_features_as_the_file_does(tmp_path):
+    labels, probs = world()
+    frame = pd.DataFrame({"height <cm>": np.arange(ROWS) / 7, "age": np.arange(ROWS), "label": labels})
+    frame.to_csv(tmp_path / "n.csv", index=False)
+    np.savez(tmp_path / "n.npz", features=frame[["age"]].to_numpy(), label=labels)
+    np.save(tmp_path / "p.npy", probs)
+    options = {"probs": f"npy:{tmp_path}/p.npy"}
+    for data, names in (("csv:{}/n.csv", ["height &lt;cm&gt;", "age"]), ("npz:{}/n.npz", ["features"])):
+        run = binary.run(config(tmp_path, data=data.format(tmp_path), **options), tmp_path / data[:3])
+        page = (run / "report.html").read_text()
+        cards = page[page.index('<ol class="cards"') :]
+        shown = [part.partition("</th>")[0] for part in cards.split('<th scope="row">')[1:]]
+        assert shown == names * cards.count('<li class="card"')
+
+
 def test_broken_pictures_become_placeholders(tmp_path):
     write_parquet(tmp_path, pictures=True)
     options = {"data": f"parquet:{tmp_path}/data.parquet", "probs": f"npy:{tmp_path}/probs.npy", "gallery": ROWS}
