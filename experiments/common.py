@@ -1,9 +1,11 @@
 """What every study shares: flags, one-line errors with exit code 2, the workdir and results.json."""
 
+import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ from absl import app, flags, logging
 
 import jlabel
 
-__all__ = ["define_shared_flags", "from_flags", "run_main", "user_errors"]
+__all__ = ["define_shared_flags", "from_flags", "run_main", "user_errors", "written_whole"]
 
 C = TypeVar("C")
 
@@ -83,6 +85,27 @@ def run_main(main: Callable[[], int | None], *, doc: str | None) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def figures_folder(workdir: Path) -> Path:
-    """The folder for a study's pictures."""
-    return workdir / "figures"
+@contextlib.contextmanager
+def written_whole(path: Path, mode: str = "w", *, flag: str = "--workdir") -> Iterator[Any]:
+    """A file that appears under its name when the block ends well, and not at all otherwise; `flag` names its place."""
+    temporary = None
+    # Names of files may hold bytes that are not UTF-8.
+    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
+        os.replace(temporary, path)
+    except OSError as error:
+        raise jlabel.InputError(
+            f"cannot write {path}: {error.strerror or error}; choose another {flag} or free space"
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

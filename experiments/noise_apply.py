@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import jlabel.data
+from experiments.common import written_whole
 from experiments.noise_config import NoiseConfig
-from experiments.noise_files import read_reviewed, write_table, written_whole
+from experiments.noise_files import read_reviewed, write_table
 from experiments.noise_probs import parse_spec
 from experiments.noise_table import StreamTable
 from jlabel import InputError
 from jlabel.confident_learning import DECISIONS, Corrections, apply_corrections
 from jlabel.data.columns import label_columns
-from jlabel.data.parquet_file import _hub_label_names as hub_label_names
-from jlabel.data.parquet_file import layout
+from jlabel.data.parquet_file import hub_label_names, layout
 
 __all__ = ["apply_reviewed", "saved_config"]
 

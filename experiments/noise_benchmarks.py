@@ -20,10 +20,9 @@ import numpy as np
 from absl import flags
 
 import jlabel.data
-from experiments.common import run_main
+from experiments.common import run_main, written_whole
 from experiments.noise_config import FILTERS, RULES, SCORES
 from experiments.noise_figures import joint_figure
-from experiments.noise_files import written_whole
 from experiments.noise_find import best_other
 from jlabel import InputError
 from jlabel.confident_learning import (

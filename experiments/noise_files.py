@@ -1,43 +1,14 @@
-"""Files that are whole or not there, and the reviewer's table."""
+"""The reviewer's table, written and read."""
 
-import contextlib
 import csv
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from experiments.common import written_whole
 from jlabel import InputError
 
-__all__ = ["check_unreviewed", "read_reviewed", "write_table", "written_whole"]
-
-
-@contextlib.contextmanager
-def written_whole(path: Path, mode: str = "w") -> Iterator[Any]:
-    """A file that appears under its name when the block ends well, and not at all otherwise."""
-    temporary = None
-    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; choose another --workdir or free space"
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+__all__ = ["check_unreviewed", "read_reviewed", "write_table"]
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 import jlabel.data
+from experiments.common import written_whole
 from experiments.noise_config import NoiseConfig
 from experiments.noise_cross import cross_validate
-from experiments.noise_files import check_unreviewed, written_whole
+from experiments.noise_files import check_unreviewed
 from experiments.noise_probs import class_columns, join_rows, read_probs
 from experiments.noise_report import Findings, write_findings
 from jlabel import InputError
@@ -173,12 +174,12 @@ def _notes(source: Source, unlabelled: int) -> list[str]:
 def gallery_items(source: Source, issues: pd.DataFrame, most: int) -> Iterator[GalleryItem]:
     """The worst rows of the table, each read when it is asked for; one that cannot be read says why."""
     places = {row: place for place, row in enumerate(source.rows.tolist())}
-    names = _feature_names(source)
     for issue in issues.head(most).to_dict("records"):
         content: dict[str, Any] = {}
         try:
             read = source.content(places[issue["row"]])
             if source.kind == "features":
+                names = source.feature_names or [f"feature {place}" for place in range(len(read))]
                 content["features"] = dict(zip(names, read.tolist(), strict=True))
             else:
                 content[source.kind] = read
@@ -191,7 +192,3 @@ def gallery_item(issue: Mapping[Hashable, Any], content: Mapping[str, Any]) -> G
     """The card of one line of issues.csv."""
     note = f"row {issue['row']}, given {issue['prob_given']:.3f}, suggested {issue['prob_suggested']:.3f}"
     return GalleryItem(issue["name"], issue["given"], issue["suggested"], issue["score"], note=note, **content)
-
-
-def _feature_names(source: Source) -> list[str]:
-    return [f"feature {place}" for place in range(len(source.content(0)))] if source.kind == "features" else []

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.common import written_whole
 from experiments.noise_config import NoiseConfig
 from experiments.noise_figures import joint_figure, score_figure
-from experiments.noise_files import write_table, written_whole
+from experiments.noise_files import write_table
 from jlabel.confident_learning import GalleryItem, gallery_html
 from jlabel.evaluation import (
     Interval,

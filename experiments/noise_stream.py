@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from experiments.common import written_whole
 from experiments.noise_config import NoiseConfig
-from experiments.noise_files import check_unreviewed, written_whole
+from experiments.noise_files import check_unreviewed
 from experiments.noise_find import best_other, count_notes, gallery_item, knowledge_notes
 from experiments.noise_probs import class_columns, parse_spec, prob_columns
 from experiments.noise_report import Findings, write_findings

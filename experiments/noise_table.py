@@ -13,7 +13,7 @@ from experiments.noise_probs import parse_spec
 from experiments.noise_rows import ParquetRows
 from jlabel import InputError
 from jlabel.data.columns import LABEL_NAMES, label_columns
-from jlabel.data.parquet_file import _hub_label_names as hub_label_names
+from jlabel.data.parquet_file import hub_label_names
 from jlabel.data.table import encode_labels
 
 __all__ = ["StreamTable"]

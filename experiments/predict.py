@@ -7,11 +7,8 @@ Writes a CSV with a row per picture or text (the columns are listed at `columns`
 The model is that of the study's first method and first seed. Rows are read a batch at a time.
 """
 
-import contextlib
 import csv
 import dataclasses
-import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 import jlabel.data
-from experiments.common import from_flags, run_main
+from experiments.common import from_flags, run_main, written_whole
 from experiments.fusion_model import FusionModel, load_model
 from experiments.fusion_training import labels_above
 from experiments.predict_gallery import Gallery, Tile
@@ -144,7 +141,7 @@ def predict(config: PredictConfig) -> Summary:
     answers = {name: np.full(len(source), -1) for name in _label_sets(model)}
     gallery = Gallery() if source.kind != "features" and config.gallery_file is not None else None
     rows = tqdm(_predictions(model, source, config), desc="predicting", total=len(source), disable=None, leave=False)
-    with _written_whole(config.output_file) as file:
+    with written_whole(config.output_file, flag="--output") as file:
         writer = csv.writer(file)
         writer.writerow(columns(model, config.beam))
         for i, row in enumerate(rows):
@@ -296,28 +293,6 @@ def _tile(model: FusionModel, row: int, found: Prediction, wrong: bool) -> Tile:
         parts.append(f"{_titles(model, nodes)} ({prob:.2f})")
     caption = " · ".join([*parts, found.name])
     return Tile(float(fine[best]), row, label, caption, "wrong" if wrong else border)
-
-
-@contextlib.contextmanager
-def _written_whole(path: Path) -> Iterator[Any]:
-    """A text file that appears under its name when the block ends well, and not at all otherwise."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        # Names of files may hold bytes that are not UTF-8.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; choose another --output or free space"
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def define_flags() -> None:

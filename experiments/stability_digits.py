@@ -17,11 +17,10 @@ from jlabel.confident_learning import (
     bootstrap_ranks,
     tally_votes,
 )
+from jlabel.data.noisy_digits import PAIRS
 
 __all__ = ["MODELS", "SIZES", "WIDTHS", "Scored", "plant_errors", "score_halves", "train_digits", "voted_sets"]
 
-# Which digit a planted error turns each digit into.
-PAIRS = np.array((6, 7, 3, 8, 9, 6, 5, 1, 3, 4))
 WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
 NEIGHBOURS = (15, 5, 1)
 PIXELS, CLASSES, TRAINED = 64, 10, 898
@@ -63,7 +62,7 @@ class Known(NamedTuple):
 
 def plant_errors(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     """Labels of which a share ``rate`` is turned into that of the pair."""
-    return np.where(np.random.default_rng(seed).random(len(labels)) < rate, PAIRS[labels], labels)
+    return np.where(np.random.default_rng(seed).random(len(labels)) < rate, np.array(PAIRS)[labels], labels)
 
 
 def _build(name: str, seed: int, epochs: int) -> Any:

@@ -115,7 +115,7 @@ def parquet_table(location: str, options: Mapping[str, str], split: str) -> Tabl
         names=names,
         reader=ParquetPictures(tuple(groups), image) if image else None,
         content=content,
-        label_names=_hub_label_names(schema, labels[0]) if labels else None,
+        label_names=hub_label_names(schema, labels[0]) if labels else None,
         faults=faults,
     )
 
@@ -211,7 +211,7 @@ def _vectors(spec: str, name: str, column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(values, np.float32).reshape(len(column), -1)
 
 
-def _hub_label_names(schema: pa.Schema, label: str) -> list[str] | None:
+def hub_label_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Class names of a `ClassLabel` column, which the hub stores as JSON in the schema."""
     try:
         stored = json.loads((schema.metadata or {})[b"huggingface"])

@@ -284,7 +284,7 @@ def test_a_full_disk_keeps_the_earlier_file(tmp_path):
 
 
 def fill_the_disk(output):
-    with binary._written_whole(output) as file:
+    with binary.written_whole(output, flag="--output") as file:
         file.write("half a row")
         raise OSError(errno.ENOSPC, "No space left on device")
 
