@@ -30,10 +30,11 @@ ROWS = 1 << 18  # labels read at a time
 
 
 class _Data(NamedTuple):
-    """The data as the reviewer saw it: codes `[N]` into label_names, -1 for none; names `[N]`."""
+    """The data as the reviewer saw it: codes `[N]` into label_names, -1 for none; names by row, of a
+    streamed run those of the reviewed rows."""
 
     labels: np.ndarray
-    names: np.ndarray | None
+    names: np.ndarray | Mapping[int, str]
     label_names: tuple[str, ...]
 
 
@@ -65,7 +66,7 @@ def apply_reviewed(config: NoiseConfig, workdir: Path, reviewed: Path) -> str:
     if config.is_study:
         raise InputError("the study's labels are wrong on purpose; there is nothing to correct")
     table, lines = read_reviewed(reviewed)
-    data = _read(config, workdir)
+    data = _read(config, workdir, table)
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     done = apply_corrections(
         table, data.labels, label_names=data.label_names, names=data.names, when=when, file=str(reviewed), lines=lines
@@ -86,7 +87,7 @@ def apply_reviewed(config: NoiseConfig, workdir: Path, reviewed: Path) -> str:
     return f"{told}{waiting}\n{changed}\nwho, what and why: {folder / 'provenance.csv'}{also}"
 
 
-def _read(config: NoiseConfig, workdir: Path) -> _Data:
+def _read(config: NoiseConfig, workdir: Path, reviewed: pd.DataFrame) -> _Data:
     """The data's labels as they are now, in the codes of the run, whose labels may include some without rows."""
     try:
         results = json.loads((workdir / "results.json").read_text())
@@ -94,9 +95,13 @@ def _read(config: NoiseConfig, workdir: Path) -> _Data:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{workdir / 'results.json'} cannot be read ({error}); find the errors again") from error
     if streamed:
+        names: np.ndarray | Mapping[int, str]
         table = StreamTable(config.data, chunk_rows=ROWS, skip_broken=config.skip_broken)
         codes = [table.labels(first, min(first + ROWS, table.rows)) for first in range(0, table.rows, ROWS)]
-        labels, names, own_names = np.concatenate(codes), None, table.label_names
+        labels, own_names = np.concatenate(codes), table.label_names
+        numbers = [str(cell).removesuffix(".0") for cell in reviewed.get("row", ())]
+        rows = sorted({int(number) for number in numbers if number.isdecimal() and int(number) < table.rows})
+        names = {row: table.names(row, row + 1)[0] for row in rows}
     else:
         source = jlabel.data.open(config.data, "all", skip_broken=config.skip_broken)
         labels = np.full(int(source.rows.max()) + 1, -1)
@@ -233,7 +238,6 @@ def _cell(name: str | None, kind: pa.DataType, hub: list[str] | None) -> Any:
 
 def _write_labels(spec: str, folder: Path, data: _Data, done: Corrections) -> list[Path]:
     """A table of names and labels, for data that is no table itself; pictures of a folder by their path."""
-    assert data.names is not None
     names = np.array([*data.label_names, ""], object)
     table = pd.DataFrame({"name": data.names, LABEL: names[done.labels]})
     if (done.also >= 0).any():

@@ -1,6 +1,6 @@
 """From flagged rows to corrected labels: the table a reviewer fills in, and what comes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +103,7 @@ def apply_corrections(
     labels: ArrayLike,
     *,
     label_names: Sequence[str],
-    names: Sequence[str] | np.ndarray | None = None,
+    names: Sequence[str] | np.ndarray | Mapping[int, str] | None = None,
     when: str,
     file: str = "reviewed",
     lines: Sequence[int] | None = None,
@@ -118,7 +118,8 @@ def apply_corrections(
       reviewed: the table, as texts or as `issue_table` made it; needs the columns row, given and decision.
       labels: int [N] the data's labels; -1 is unlabelled.
       label_names: C names that the labels index.
-      names: [N] names of the rows; where the table has names too, they must be the same.
+      names: [N] names of the rows, or names by row, of those in the table at least; where the table has names too,
+        they must be the same.
       when: time of the review, as the provenance shall say it.
       file: what messages call the table.
       lines: line of the file at which each row of the table begins; by default the header is line 1.
@@ -189,7 +190,7 @@ def _decide(
     labels: np.ndarray,
     codes: dict[str, int],
     label_names: Sequence[str],
-    names: Sequence[str] | np.ndarray | None,
+    names: Sequence[str] | np.ndarray | Mapping[int, str] | None,
 ) -> tuple[int, str]:
     """Row and new label of one decision, checked."""
     entry["decision"] = decision = entry["decision"].lower()
