@@ -7,12 +7,13 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from jlabel.evaluation.style import GREY, INK, SERIES, grid_cells, light_grid, new_figure, styled, wrap
+from jlabel.evaluation.style import INK, SERIES, grid_cells, light_grid, new_figure, styled, wrap
 
 __all__ = ["confused_classes", "joint_figure", "score_figure"]
 
 _REDS = LinearSegmentedColormap.from_list("reds", ["#FFFFFF", "#F3C6A5", "#D55E00", "#5C2600"])
 MOST = 20  # classes in the figure
+DIAGONAL = "#656C75"  # darker than GREY, which is faint on grey
 
 
 def confused_classes(joint: np.ndarray, most: int = MOST) -> np.ndarray:
@@ -43,12 +44,12 @@ def joint_figure(joint: np.ndarray, names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     top = max(float(wrong.max()), 1e-9)
     axes.imshow(np.where(np.eye(len(chosen)) > 0, np.nan, wrong), cmap=_REDS, vmin=0, vmax=top)
-    small = 9 if len(chosen) <= 12 else 6.5
+    small = 9 if len(chosen) <= 12 else 7.5
     for (i, j), value in np.ndenumerate(shown):
         if i == j or value >= 0.5:
             text = f"{value:.0f}" if value < 10_000 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
             strong = i != j and value > 0.55 * top
-            colour = "white" if strong else GREY if i == j else INK
+            colour = "white" if strong else DIAGONAL if i == j else INK
             axes.text(j, i, text, ha="center", va="center", fontsize=small, color=colour)
     axes.set_facecolor("#F1F3F5")
     long = max(map(len, labels)) > 4

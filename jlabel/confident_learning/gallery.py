@@ -104,11 +104,11 @@ def gallery_html(
     heading = f"{len(cards)} {noun} to look at" if report is not None else f"{len(cards)} {noun}"
     if broken:
         heading += f", {broken} of them broken"
-    lines = [f"<h2>{heading}</h2>", TOOLS.format(pairs="".join(options))]
+    lines = [f'<h2 id="rows">{heading}</h2>', TOOLS.format(pairs="".join(options))]
     lines.append(f'<ol class="cards{" wide-cards" if wide else ""}" id="cards">')
     lines += [f'<li class="card" tabindex="-1" data-pair="{pairs[pair]}">{card}</li>' for _, pair, card in cards]
     lines += ["</ol>", f"<script>{SCRIPT}</script>"]
-    above = [] if report is None else [report.body()]
+    above = [] if report is None else [f'<p><a href="#rows">{heading}</a></p>', report.body()]
     return gallery_page().format(title=escape(title), style=GALLERY_STYLE, body="\n".join(above + lines))
 
 

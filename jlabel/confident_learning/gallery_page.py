@@ -9,6 +9,7 @@ GALLERY_STYLE = (
     STYLE
     + """
 body { max-width: 76rem; }
+a { color: var(--deterministic); }
 .tools { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .5rem .8rem; align-items: end;
   padding: .6rem 0; background: var(--page); border-bottom: 1px solid var(--line); }
 .tools label { display: flex; flex-direction: column; font-size: .8rem; color: var(--soft); }

@@ -49,7 +49,8 @@ details { margin: 1rem 0; padding: .6rem .9rem; background: var(--card); border:
 summary { cursor: pointer; font-weight: 600; }
 details th { font-weight: 500; color: var(--soft); }
 details td { overflow-wrap: anywhere; }
-@media (max-width: 40rem) { .chart img { max-width: none; } }
+@media (max-width: 40rem) { .chart img { max-width: none; } th, td { padding-right: .5rem; min-width: 3rem; }
+  th:first-child, td:first-child { min-width: 6rem; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #333; --page: #fff; --card: #fff; --line: #999; }
   body { max-width: none; padding: 0; font-size: 11pt; } figure, tr, .gallery li { break-inside: avoid; }
   h2 { break-after: avoid; } .chart img.large { max-width: 100%; } .wide, .chart { overflow: visible; } }
