@@ -54,7 +54,9 @@ def run(config: NoiseConfig, workdir: str | Path) -> Path:
     else:
         found = find_streaming(config, folder) if should_stream(config) else find(config, folder)
         print(summary(found, config))
-    print(f"\nto look at: {folder / 'report.html'}\nto fill in: {folder / 'issues.csv'}")
+    print(f"\nto look at: {folder / 'report.html'}")
+    if not config.is_study:
+        print(f"to fill in: {folder / 'issues.csv'}")
     return folder
 
 

@@ -68,6 +68,8 @@ class NoiseConfig:
             raise InputError("--seeds is empty: give whole numbers separated by commas")
         if self.probs and (self.encoder or self.classifier):
             raise InputError("--probs holds the probabilities; leave out --encoder and --classifier, or --probs")
+        if self.probs and self.groups:
+            raise InputError("--groups is about folds, of which --probs needs none; leave out one of them")
 
     @property
     def is_study(self) -> bool:

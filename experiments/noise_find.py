@@ -58,6 +58,9 @@ def find(config: NoiseConfig, workdir: Path) -> Findings:
             np.savez_compressed(out, probs=probs, name=source.column("name").astype(str), classes=np.array(names))
     found = doubts(labels, probs, names, source, config)
     notes = [*found.notes, *_notes(source, int((~labelled).sum()))]
+    unused = [name for name in source.columns if name not in ("label", "name", "split", config.groups)]
+    if not config.probs and source.feature_names and unused:
+        notes.append(f"Only columns of numbers are features. Not used: {', '.join(unused)}.")
     found = dataclasses.replace(found, notes=notes)
     items = gallery_items(source, found.issues, config.gallery)
     write_findings(workdir, config, found, items, seconds=time.monotonic() - start)
@@ -115,7 +118,7 @@ def doubts(
         scores=(first.scores, flagged),
         notes=[
             *count_notes(names, first.absent, first.num_clipped),
-            *knowledge_notes(first.thresholds, first.label_counts),
+            *knowledge_notes(first.thresholds, first.label_counts, given=bool(config.probs)),
         ],
     )
 
@@ -142,8 +145,8 @@ def count_notes(names: Sequence[str], absent: Sequence[int], num_clipped: int) -
     return notes
 
 
-def knowledge_notes(thresholds: np.ndarray, label_counts: np.ndarray) -> list[str]:
-    """A warning where the probabilities know next to nothing of the labels, as rows in another order would.
+def knowledge_notes(thresholds: np.ndarray, label_counts: np.ndarray, *, given: bool = True) -> list[str]:
+    """A warning where the probabilities, given or our own, know next to nothing of the labels.
 
     Drawn by the labels' shares alone, the given label would have the probability sum_j (n_j / n)^2 on average.
 
@@ -155,9 +158,12 @@ def knowledge_notes(thresholds: np.ndarray, label_counts: np.ndarray) -> list[st
     chance = float((share**2).sum())
     if own - chance > KNOWS * (1 - chance) or np.count_nonzero(label_counts) < 2:
         return []
+    why = "Perhaps the rows or the columns of the probabilities are in another order than the data."
+    if not given:
+        why = "The features say next to nothing about the labels: take another --encoder or --classifier, or more rows."
     return [
         f"Warning: the given label has a probability of {own:.3f} on average, where the labels' shares alone would "
-        f"give {chance:.3f}. Perhaps the rows or the columns of the probabilities are in another order than the data."
+        f"give {chance:.3f}. {why}"
     ]
 
 

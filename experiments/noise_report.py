@@ -1,5 +1,6 @@
 """What a run on the user's data leaves behind: issues.csv, results.json, figures and report.html."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,13 @@ def summary(found: Findings, config: NoiseConfig) -> str:
     lines = [
         f"{total} rows, {len(found.label_names)} labels. About {found.num_errors:.1f} labels are wrong{between}, "
         f"{100 * found.num_errors / total:.3g} % of them, by the rule {config.rule!r}. {len(found.issues)} rows are "
-        f"flagged by {', '.join(found.flagged) or 'no filter'}."
+        f"flagged by {', '.join(found.flagged)}."
     ]
+    if found.agreement is not None:
+        lines.append(
+            f"The likeliest label is the given one in {100 * found.agreement:.1f} % of the rows. A flagged label is a "
+            "suspicion: where labels overlap or the model is weak, many of them are right."
+        )
     return "\n\n".join([*lines, *found.notes])
 
 
@@ -131,12 +137,14 @@ def write_findings(
         figure = score_figure(*found.scores, name=config.score)
         save_figure(workdir / "figures" / "scores.png", figure)
         report.add_figure(figure, caption="Scores of all rows.", alt="Histogram of the scores")
-    report.add_text(
-        "issues.csv lists the flagged rows, worst first. Write keep, fix, drop or both into the column decision; fix "
-        "and both take the label in the column corrected, or the suggested one where it is empty. Then run with "
-        "--apply=issues.csv.",
-        heading="What to do",
-    )
+    if not config.is_study:
+        flags = shlex.join([f"--workdir={workdir}", f"--apply={workdir / 'issues.csv'}"])
+        report.add_text(
+            "issues.csv lists the flagged rows, worst first. Write keep, fix, drop or both into the column decision; "
+            "fix and both take the label in the column corrected, or the suggested one where it is empty. Then run\n\n"
+            f"python -m experiments.confident_learning {flags}",
+            heading="What to do",
+        )
     report.add_details(config, title="Settings")
     report.add_details({**versions(), "seconds": round(seconds)}, title="Versions and time")
     with written_whole(workdir / "report.html") as file:

@@ -25,6 +25,7 @@ from experiments.noise_study import detect
 from experiments.noise_study_report import REFERENCE
 from jlabel import InputError
 from jlabel.confident_learning import find_errors
+from tests.experiments import worlds
 
 NAMES = ("ant", "bee", "cow")
 ROWS = 120
@@ -213,6 +214,73 @@ def test_texts_with_a_scikit_learn_classifier(tmp_path):
     options = {"data": f"csv:{tmp_path}/t.csv", "probs": "", "classifier": "sklearn.naive_bayes.MultinomialNB"}
     run = binary.run(config(tmp_path, **options), tmp_path / "run")
     assert [int(line["row"]) for line in issues(run)] == [3]
+
+
+def test_texts_with_an_encoder(tmp_path):
+    """Features of a tiny BERT: the text whose label was turned is the one found, and its card shows it."""
+    worlds.write_texts(tmp_path, train=12)
+    frame = pd.read_csv(tmp_path / "archives.csv")
+    frame.loc[3, "label"] = "math"
+    frame.to_csv(tmp_path / "turned.csv", index=False)
+    options = {"encoder": f"bert:{tmp_path / 'bert'}", "probs": "", "folds": 2, "steps": 80, "batch_size": 8}
+    run = binary.run(config(tmp_path, data=f"csv:{tmp_path}/turned.csv", **options), tmp_path / "run")
+    assert issues(run)[0]["name"] == "cs.ai3"
+    assert frame.loc[3, "text"] in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("data", ["csv:{}/v.csv", "csv:{}/v.csv?features=a,b,c,d"])
+def test_visits_of_one_patient_share_a_fold(tmp_path, data):
+    """Each row stands three times: without groups its copies vouch for a wrong label. The patient is no feature."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(4), 15)
+    given = truth.copy()
+    given[[4, 20]] = 3, 0
+    frame = pd.DataFrame(worlds.features(rng, truth), columns=list("abcd")).assign(label=given)
+    frame = frame.assign(patient=rng.permutation(60), ward="north").loc[np.repeat(np.arange(60), 3)]
+    frame.to_csv(tmp_path / "v.csv", index=False)
+    options = {"data": data.format(tmp_path), "probs": "", "classifier": "neighbors", "filters": ("disagreement",)}
+    apart = binary.run(config(tmp_path, **options), tmp_path / "apart")
+    grouped = binary.run(config(tmp_path, **options, groups="patient"), tmp_path / "grouped")
+    assert [int(line["row"]) for line in issues(grouped)] == [12, 13, 14, 60, 61, 62]
+    own = [float(line["prob_given"]) for line in issues(grouped)]
+    leaked = [float(line["prob_given"]) for line in issues(apart)]
+    assert max(own) < 0.1
+    assert not leaked or max(leaked) > 0.1
+    (note,) = json.loads((grouped / "results.json").read_text())["notes"]
+    assert note == "Only columns of numbers are features. Not used: ward."
+
+
+def test_groups_whose_numbers_are_too_large(tmp_path):
+    labels, _ = world()
+    frame = pd.DataFrame({"a": np.arange(ROWS), "patient": np.arange(ROWS) + (1 << 30), "label": labels})
+    frame.to_csv(tmp_path / "v.csv", index=False)
+    options = {"data": f"csv:{tmp_path}/v.csv", "probs": "", "groups": "patient"}
+    with pytest.raises(InputError, match=r"--groups=patient: csv:.* takes this column for a feature, .*\?features="):
+        binary.run(config(tmp_path, **options), tmp_path / "run")
+
+
+def test_classifiers_see_features_of_one_scale(tmp_path):
+    """A column of large numbers that says nothing does not drown the one that says it all."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(ROWS) % 2
+    frame = pd.DataFrame({"large": 1e6 * rng.normal(size=ROWS), "small": labels + 0.1 * rng.normal(size=ROWS)})
+    labels[7] = 0
+    frame.assign(label=labels).to_csv(tmp_path / "s.csv", index=False)
+    for classifier in ("logistic", "neighbors"):
+        options = {"data": f"csv:{tmp_path}/s.csv", "probs": "", "classifier": classifier}
+        run = binary.run(config(tmp_path, **options), tmp_path / classifier)
+        assert [int(line["row"]) for line in issues(run)] == [7]
+
+
+def test_features_that_say_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"a": rng.normal(size=400), "label": np.arange(400) % 2}).to_csv(tmp_path / "s.csv", index=False)
+    options = {"data": f"csv:{tmp_path}/s.csv", "probs": "", "classifier": "logistic"}
+    run = binary.run(config(tmp_path, **options), tmp_path / "run")
+    (warning,) = json.loads((run / "results.json").read_text())["notes"]
+    assert warning.endswith(
+        "The features say next to nothing about the labels: take another --encoder or --classifier, or more rows."
+    )
 
 
 def test_cards_name_the_features_as_the_file_does(tmp_path):
@@ -409,6 +477,22 @@ def test_apply_to_parquet(tmp_path, stream):
     assert new.to_pylist() == expected
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_apply_refuses_rows_that_moved(tmp_path, stream):
+    """The labels still fit, the names do not."""
+    write_parquet(tmp_path)
+    table = pq.read_table(tmp_path / "data.parquet")
+    names = np.array([f"n{i}" for i in range(ROWS)])
+    pq.write_table(table.append_column("name", pa.array(names)), tmp_path / "data.parquet", row_group_size=11)
+    run = binary.run(stream_config(tmp_path, stream=stream), tmp_path / "run")
+    reviewed = review(run, p0=("fix", ""), p1=("keep", ""))
+    row = int(issues(run)[1]["row"])
+    names[row] = "x"
+    pq.write_table(table.append_column("name", pa.array(names)), tmp_path / "data.parquet", row_group_size=11)
+    with pytest.raises(InputError, match=f"line 3: row {row} is 'n{row}' here but 'x' in the data"):
+        apply_reviewed(saved_config(run), run, reviewed)
+
+
 def test_apply_to_hub_codes_and_npz_and_folder(tmp_path):
     labels, probs = world()
     np.save(tmp_path / "p.npy", probs)
@@ -495,6 +579,7 @@ def test_a_table_saved_by_a_spreadsheet(tmp_path):
         ({"folds": 1}, "--folds=1: out-of-sample probabilities need 2 folds"),
         ({"gallery": -1}, "--gallery=-1: give the number of rows to show"),
         ({"seeds": ()}, "--seeds is empty"),
+        ({"groups": "patient"}, "--groups is about folds"),
     ],
 )
 def test_bad_settings(tmp_path, changes, message):
