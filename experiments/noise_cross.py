@@ -165,7 +165,8 @@ def _with_classifier(
     for fold in tqdm(range(config.folds), desc="folds", disable=None, leave=False):
         held = folds == fold
         try:
-            probs[held] = clone(model).fit(features[~held], labels[~held]).predict_proba(features[held])
+            with np.errstate(invalid="ignore"):  # BLAS may say so of idle lanes; probabilities are checked later
+                probs[held] = clone(model).fit(features[~held], labels[~held]).predict_proba(features[held])
         except (ValueError, TypeError) as error:
             raise InputError(f"--classifier={config.classifier}: {' '.join(str(error).split())}") from error
     return probs

@@ -137,12 +137,14 @@ def write_findings(
         figure = score_figure(*found.scores, name=config.score)
         save_figure(workdir / "figures" / "scores.png", figure)
         report.add_figure(figure, caption="Scores of all rows.", alt="Histogram of the scores")
+    if len(found.issues) > config.gallery > 0:
+        report.add_text(f"Below are the worst {config.gallery} of {len(found.issues)} flagged rows (--gallery).")
     if not config.is_study:
-        flags = shlex.join([f"--workdir={workdir}", f"--apply={workdir / 'issues.csv'}"])
+        flags = [shlex.quote(flag) for flag in (f"--workdir={workdir}", f"--apply={workdir / 'issues.csv'}")]
         report.add_text(
             "issues.csv lists the flagged rows, worst first. Write keep, fix, drop or both into the column decision; "
             "fix and both take the label in the column corrected, or the suggested one where it is empty. Then run\n\n"
-            f"python -m experiments.confident_learning {flags}",
+            + " \\\n".join(["python -m experiments.confident_learning", *flags]),
             heading="What to do",
         )
     report.add_details(config, title="Settings")

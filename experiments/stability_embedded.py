@@ -146,7 +146,7 @@ def _table(caption: str, rows: Sequence[Row]) -> Table:
 def _finding(split: str, rows: Mapping[tuple[str, str], Row]) -> str:
     def cell(way: str, metric: str) -> str:
         row = rows[way, metric]
-        return f"{row.mean:.2f}" + (f" [{row.ci95[0]:.2f}, {row.ci95[1]:.2f}]" if np.isfinite(row.std) else "")
+        return f"{row.mean:z.2f}" + (f" [{row.ci95[0]:z.2f}, {row.ci95[1]:z.2f}]" if np.isfinite(row.std) else "")
 
     text = f"{split}, corrections known: size and corrected accuracy on C have the rank correlation "
     text += f"{cell(KNOWN, 'size/corrected')} over the twelve models and {cell(KNOWN, 'width/corrected')} over the "

@@ -160,7 +160,9 @@ def _picture(picture: np.ndarray, name: str) -> str:
 
 def _table(features: Mapping[str, object]) -> str:
     def shown(value: object) -> str:
-        return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+        if not isinstance(value, float | np.floating):
+            return str(value)
+        return f"{value:.0f}" if value == np.rint(value) and abs(value) < 1e9 else f"{value:.5g}"
 
     lines = [
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(shown(value))}</td></tr>'

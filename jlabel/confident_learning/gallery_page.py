@@ -16,6 +16,7 @@ a { color: var(--deterministic); }
 .tools input, .tools select { font: inherit; font-size: .95rem; padding: .25rem .4rem; max-width: 22rem;
   height: 2.2rem; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 4px; }
 .tools output { margin-left: auto; font-variant-numeric: tabular-nums; }
+.keys { max-width: none; white-space: normal; }
 kbd { padding: 0 .3rem; border: 1px solid var(--line); border-radius: 3px; background: var(--card); font-size: .85em; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem; padding: 0;
   margin: 1rem 0; list-style: none; }
@@ -48,8 +49,8 @@ TOOLS = """<div class="tools" role="search">
 <label>order<select id="order"><option value="worst">worst first</option><option value="best">best first</option>
 <option value="pair">by labels</option><option value="name">by name</option></select></label>
 <output id="shown"></output></div>
-<p><kbd>j</kbd> <kbd>k</kbd> or arrow keys: next and previous card; <kbd>n</kbd> <kbd>b</kbd>: next and previous pair
-of labels; <kbd>/</kbd>: search; <kbd>Esc</kbd>: everything again.</p>"""
+<p class="keys"><kbd>j</kbd> <kbd>k</kbd> or arrow keys: next and previous card; <kbd>n</kbd> <kbd>b</kbd>: next and
+previous pair of labels; <kbd>/</kbd>: search; <kbd>Esc</kbd>: everything again.</p>"""
 
 # Reads text and attributes and writes only `hidden`, order and focus: nothing given ever becomes markup.
 SCRIPT = """

@@ -21,7 +21,7 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .25rem; border-b
 p { margin: .6rem 0; max-width: 44rem; white-space: pre-line; }
 figure { margin: 1.4rem 0; }
 figcaption, caption { color: var(--soft); font-size: .92rem; text-align: left; margin-top: .4rem; }
-caption { padding-bottom: .4rem; }
+caption { padding-bottom: .4rem; max-width: min(54rem, calc(100vw - 2rem)); }
 .wide { overflow-x: auto; }
 .chart { background: #ffffff; border: 1px solid var(--line); border-radius: 6px; padding: .5rem; overflow-x: auto; }
 .chart img { display: block; max-width: 100%; height: auto; margin: 0 auto; }

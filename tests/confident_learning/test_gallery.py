@@ -144,12 +144,25 @@ def test_encoded_and_broken_pictures():
     assert "bad.jpg" in shown
 
 
+def test_whole_numbers_stand_as_such():
+    page = gallery_html([item(features={"a": np.float32(287271), "b": np.float32(0.1), "c": 1e12, "d": 3})])
+    assert [part.partition("</td>")[0] for part in page.split("<td>")[1:]] == ["287271", "0.1", "1e+12", "3"]
+
+
+def test_a_report_above_leads_to_the_cards():
+    report = Report("t")
+    report.add_text("first")
+    page = gallery_html([item(text="a")], report=report)
+    assert page.index('<a href="#rows">1 row to look at</a>') < page.index("<p>first</p>")
+    assert page.index("<p>first</p>") < page.index('<h2 id="rows">')
+
+
 def test_features_and_long_texts_are_cut():
     page = gallery_html([item(text="ab" * 3000, features={f"f{i}": i / 3 for i in range(20)})])
     assert "ab" * 2000 in page
     assert "ab" * 2001 not in page
     assert "(6000 characters)" in page
-    assert "<td>3.667</td>" in page  # f11
+    assert "<td>3.6667</td>" in page  # f11
     assert ">f12<" not in page
     assert "and 8 more" in page
 

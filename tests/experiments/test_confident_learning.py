@@ -143,6 +143,7 @@ def test_texts_and_probabilities_in_the_order_of_the_rows(tmp_path):
     assert "text &lt;b&gt;" in page
     assert "text <b>" not in page
     assert results["notes"] == []
+    assert f"confident_learning \\\n--workdir={run} \\\n--apply={run / 'issues.csv'}</p>" in page
 
 
 def test_probabilities_are_joined_by_name(tmp_path):
