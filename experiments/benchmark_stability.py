@@ -113,13 +113,7 @@ def main() -> None:
         data = "" if models or values.correct else EMBEDDED
     if data.startswith("votes:") and not values["models"].present:
         models = SHIPPED_MODELS
-    try:
-        threshold = tuple(int(text) for text in values.threshold)
-    except ValueError as error:
-        raise InputError(f"--threshold={','.join(values.threshold)}: give whole numbers separated by commas") from error
-    config = common.from_flags(
-        StabilityConfig, values, experiment="benchmark_stability", data=data, models=models, threshold=threshold
-    )
+    config = common.from_flags(StabilityConfig, values, experiment="benchmark_stability", data=data, models=models)
     workdir = Path(values.workdir)
     for section in run(config, workdir):
         print(f"{section.title}\n{'=' * len(section.title)}\n")
@@ -138,7 +132,9 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_string("workdir", "runs/benchmark_stability", "Folder for config, results, figures and report.")
     flags.DEFINE_list("seeds", list(map(str, d.seeds)), "Seeds of errors, halves and first weights of the digits.")
-    flags.DEFINE_list("threshold", list(map(str, d.threshold)), "Votes that a correction needs; one table for each.")
+    flags.DEFINE_list(
+        "threshold", list(map(str, d.threshold)), "Votes, of five, that a correction needs; one table for each."
+    )
     flags.DEFINE_integer("replicates", d.replicates, "Bootstrap replicates of every interval over rows.")
     flags.DEFINE_list("rates", list(map(str, d.rates)), "Shares of the digits' labels that are planted errors.")
     flags.DEFINE_integer("epochs", d.epochs, "Passes of each network over its half of the digits.")
@@ -147,8 +143,9 @@ def define_flags() -> None:
         "model, original, corrected, and perhaps platform, accuracy or benign."
     )  # fmt: skip
     flags.DEFINE_string(
-        "correct", None, "Your benchmark, npz: original and corrected, right or wrong [models, N] on the rows that "
-        "stay; correctable [N]; names [models]."
+        "correct", None, "Your own benchmark, an npz file: original and corrected [models, N], whether a model is "
+        "right on a row by the given and by the corrected label; correctable [N], which labels were wrong; names "
+        "[models]. Rows whose truth nobody knows are left out."
     )  # fmt: skip
 
 

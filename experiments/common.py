@@ -39,7 +39,7 @@ def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed:
         if field.name not in found and field.name in values:
             value = values[field.name].value
             found[field.name] = tuple(value) if isinstance(value, list) else value
-    for name, number in {"seeds": int, "fine_counts": int, "rates": float}.items():
+    for name, number in {"seeds": int, "fine_counts": int, "threshold": int, "rates": float}.items():
         try:
             if name in found:
                 found[name] = tuple(number(text) for text in found[name])

@@ -75,14 +75,14 @@ def apply_reviewed(config: NoiseConfig, workdir: Path, reviewed: Path) -> str:
         raise InputError(f"{reviewed} holds no decision; write keep, fix, drop or both into the column decision")
     folder = workdir / "corrected"
     writers = {"csv": _write_csv, "npz": _write_npz, "parquet": _write_parquet}
-    files = writers.get(config.data.partition(":")[0], _write_labels)(config.data, folder, data, done)
+    files, label = writers.get(config.data.partition(":")[0], _write_labels)(config.data, folder, data, done)
     write_table(folder / "provenance.csv", done.provenance)
     counts = done.provenance["decision"].value_counts().to_dict()
     told = ", ".join(f"{name} {counts[name]}" for name in DECISIONS if name in counts)
     waiting = f"; {done.undecided} rows undecided" if done.undecided else ""
     also = ""
     if (done.also >= 0).any():
-        also = f"\nrows with two labels: read them with ?label={LABEL},{LABEL}_also, by the label column's name"
+        also = f"\nrows with two labels have the second one in {label}_also: read both with ?label={label},{label}_also"
     changed = "\n".join(f"corrected: {file}" for file in files)
     return f"{told}{waiting}\n{changed}\nwho, what and why: {folder / 'provenance.csv'}{also}"
 
@@ -120,7 +120,8 @@ def _texts(done: Corrections, data: _Data) -> tuple[np.ndarray, np.ndarray, np.n
     return changed, names[done.labels[changed]], names[done.also]
 
 
-def _write_csv(spec: str, folder: Path, data: _Data, done: Corrections) -> list[Path]:
+def _write_csv(spec: str, folder: Path, data: _Data, done: Corrections) -> tuple[list[Path], str]:
+    """The table, and the name of its label column."""
     _, location, options = parse_spec("data", spec, ["csv"])
     path = Path(location).expanduser()
     frame = pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8", encoding_errors="surrogateescape")
@@ -141,10 +142,10 @@ def _write_csv(spec: str, folder: Path, data: _Data, done: Corrections) -> list[
     out = folder / path.name
     with written_whole(out) as file:
         frame[keep].to_csv(file, index=False)
-    return [out]
+    return [out], label
 
 
-def _write_npz(spec: str, folder: Path, data: _Data, done: Corrections) -> list[Path]:
+def _write_npz(spec: str, folder: Path, data: _Data, done: Corrections) -> tuple[list[Path], str]:
     _, location, options = parse_spec("data", spec, ["npz"])
     path = Path(location).expanduser()
     with np.load(path, allow_pickle=False) as archive:
@@ -166,7 +167,7 @@ def _write_npz(spec: str, folder: Path, data: _Data, done: Corrections) -> list[
     out = folder / path.name
     with written_whole(out, "wb") as file:
         np.savez_compressed(file, **kept)
-    return [out]
+    return [out], label
 
 
 def _as_kind(name: str, kind: str, names: np.ndarray | None) -> Any:
@@ -178,7 +179,7 @@ def _as_kind(name: str, kind: str, names: np.ndarray | None) -> Any:
     return name == "True" if kind == "b" else int(name)
 
 
-def _write_parquet(spec: str, folder: Path, data: _Data, done: Corrections) -> list[Path]:
+def _write_parquet(spec: str, folder: Path, data: _Data, done: Corrections) -> tuple[list[Path], str]:
     """Each file by itself, row group by row group, its schema and the hub's names kept."""
     _, location, options = parse_spec("data", spec, ["parquet"])
     paths = sorted(glob.glob(str(Path(location).expanduser()), recursive=True))
@@ -202,7 +203,7 @@ def _write_parquet(spec: str, folder: Path, data: _Data, done: Corrections) -> l
                 writer.write_table(table)
             (writer or pq.ParquetWriter(file, original.schema_arrow)).close()
         files.append(out)
-    return files
+    return files, label
 
 
 def _corrected(
@@ -236,7 +237,7 @@ def _cell(name: str | None, kind: pa.DataType, hub: list[str] | None) -> Any:
     return name.encode() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else name
 
 
-def _write_labels(spec: str, folder: Path, data: _Data, done: Corrections) -> list[Path]:
+def _write_labels(spec: str, folder: Path, data: _Data, done: Corrections) -> tuple[list[Path], str]:
     """A table of names and labels, for data that is no table itself; pictures of a folder by their path."""
     names = np.array([*data.label_names, ""], object)
     table = pd.DataFrame({"name": data.names, LABEL: names[done.labels]})
@@ -247,4 +248,4 @@ def _write_labels(spec: str, folder: Path, data: _Data, done: Corrections) -> li
         table.insert(0, "path", [str(root / str(name)) for name in data.names])
     out = folder / "labels.csv"
     write_table(out, table[done.keep])
-    return [out]
+    return [out], LABEL

@@ -24,6 +24,7 @@ from experiments.common import run_main, written_whole
 from experiments.noise_config import FILTERS, RULES, SCORES
 from experiments.noise_figures import joint_figure
 from experiments.noise_find import best_other
+from experiments.stability_report import Table, format_lines
 from jlabel import InputError
 from jlabel.confident_learning import (
     VOTE_CATEGORIES,
@@ -187,12 +188,7 @@ def main() -> None:
         raise InputError("give --probs=label_errors.npz and --votes=label_errors_mturk.jsonl.gz")
     paths: Mapping[str, Path] = {name: Path(values[name].value).expanduser() for name in ("probs", "votes", "workdir")}
     for name, rows in run(paths["probs"], paths["votes"], values.pictures, paths["workdir"]).items():
-        header, body = table(rows)
-        widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-        print(f"{name}\n")
-        for line in [header, *body]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        print()
+        print(format_lines(Table(name, *table(rows))) + "\n")
     print(f"to look at: {paths['workdir'] / 'report.html'}")
 
 

@@ -96,34 +96,52 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_list("classes", [], "The labels of the columns of --probs, in order, where the file does not say.")
     flags.DEFINE_string(
-        "encoder", d.encoder, "Without --probs: features of pictures (efficientnet_lite0, ...) or texts (minilm, "
-        "bert:DIR); identity takes features as they are, and pixels for features.",
+        "encoder", d.encoder, "Without --probs: what turns rows into features. Pictures: efficientnet_lite0, 1 or 2; "
+        "texts: minilm or bert:DIR; identity: the pixels of tiny pictures. Tables of numbers need none.",
     )  # fmt: skip
     flags.DEFINE_string(
         "classifier", d.classifier, "Without --probs: what is cross-validated on the features: probe (linear, our "
-        "own; the default), logistic, forest, boosting, neighbors, or any scikit-learn class by its dotted name.",
+        "own; the default), logistic, forest, boosting, neighbors, or any scikit-learn class by its dotted name. All "
+        "but probe take texts without --encoder too, by their words.",
     )  # fmt: skip
     flags.DEFINE_integer("image_size", d.image_size, "Side of the pictures in pixels; by default the encoder's own.")
-    flags.DEFINE_enum("rule", d.rule, RULES, "How errors are counted: calibrated is Eq. 2 of the paper.")
-    flags.DEFINE_list(
-        "filters", [], f"What flags rows: {', '.join(FILTERS)}. Of several, any. Default margin; the study runs all."
-    )
-    flags.DEFINE_enum("score", d.score, SCORES, "What ranks rows; lower is worse.")
     flags.DEFINE_enum(
-        "collision", d.collision, COLLISIONS, "Where a row is confident of several classes: the largest of these, or "
-        "the largest of all.",
+        "rule", d.rule, RULES, "How wrong labels are counted. calibrated: the confident joint scaled to the number of "
+        "rows with each label (Eq. 2 of the paper); uncalibrated: the joint's share off the diagonal, of all rows; "
+        "off_diagonal: the rows off the diagonal alone.",
     )  # fmt: skip
-    flags.DEFINE_integer("folds", d.folds, "Folds of the cross-validation.")
-    flags.DEFINE_string("groups", d.groups, "Column whose equal values (duplicates, patients) share a fold.")
-    flags.DEFINE_integer("steps", d.steps, "probe: training steps.")
-    flags.DEFINE_integer("batch_size", d.batch_size, "probe: rows of a batch.")
-    flags.DEFINE_float("learning_rate", d.learning_rate, "probe: learning rate.")
-    flags.DEFINE_list("seeds", [str(seed) for seed in d.seeds], "Study: seeds of the noise. Else the first one counts.")
-    flags.DEFINE_integer("replicates", d.replicates, "Resamples for the interval of the count.")
+    flags.DEFINE_list(
+        "filters", [], "What flags rows; a row is flagged where any of several does. margin (the default): the lowest "
+        "scores, as many as --rule counts; noise_rate: the worst of each pair of labels; class: the worst of each "
+        "label; both: what these two agree on; joint: rows confident of another label; disagreement: rows whose "
+        "likeliest label is another. The study runs all.",
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "score", d.score, SCORES, "What ranks rows. normalized_margin: probability of the given label less that of the "
+        "best other; self_confidence: probability of the given label; confidence_weighted_entropy: that, and how "
+        "undecided the row is.",
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "collision", d.collision, COLLISIONS, "What a row confident of several labels counts for. confident: the "
+        "likeliest of these; all: the likeliest of all labels.",
+    )  # fmt: skip
+    flags.DEFINE_integer("folds", d.folds, "Without --probs: parts of the rows, each predicted by a model of the rest.")
+    flags.DEFINE_string(
+        "groups", d.groups, "Without --probs: column whose equal values (copies, one patient's visits) share a fold; "
+        "it is no feature.",
+    )  # fmt: skip
+    flags.DEFINE_integer("steps", d.steps, "Training steps of the probe.")
+    flags.DEFINE_integer("batch_size", d.batch_size, "Rows of a training step of the probe.")
+    flags.DEFINE_float("learning_rate", d.learning_rate, "Learning rate of the probe.")
+    flags.DEFINE_list(
+        "seeds", [str(seed) for seed in d.seeds], "Study: seeds of the noise, a run for each. Else the first one "
+        "decides the folds, the probe and the interval.",
+    )  # fmt: skip
+    flags.DEFINE_integer("replicates", d.replicates, "Times the rows are drawn anew for the interval of the count.")
     flags.DEFINE_integer("gallery", d.gallery, "Most rows shown in report.html; 0 for none.")
     flags.DEFINE_bool(
-        "stream", d.stream, "Read probabilities and labels chunk by chunk from parquet: and npy: files, and resume "
-        "when interrupted. By default from a million rows on.",
+        "stream", d.stream, "Read probabilities and labels chunk by chunk from parquet: and npy: files, and go on "
+        "where a killed run stopped. By default from a million rows on.",
     )  # fmt: skip
     flags.DEFINE_integer("chunk_rows", d.chunk_rows, "Rows of a chunk with --stream; by default about 32 MiB of them.")
     flags.DEFINE_bool("skip_broken", d.skip_broken, "Leave out rows that cannot be read; they are counted and listed.")

@@ -18,12 +18,9 @@ from experiments.noise_report import write_findings
 from experiments.noise_study_report import study_report
 from jlabel.confident_learning import (
     ConfidentLearningClassifier,
-    confidence_weighted_entropy,
     confident_joint,
     count_errors,
     find_errors,
-    normalized_margin,
-    self_confidence,
 )
 from jlabel.confident_learning.estimator import Action
 from jlabel.data import Source, subset
@@ -36,11 +33,6 @@ CURVE_RATES = (0, 2, 5, 10, 15, 20, 30, 40)
 # Scikit-learn's own choice stops early (94.5 errors counted at 5 %, 93.1 at the optimum): the reference figures are of
 # that. All else takes the optimum, which this solver finds in a fifth of the time.
 SOLVER = "newton-cg"
-SCORE_FUNCTIONS = {
-    "normalized_margin": normalized_margin,
-    "self_confidence": self_confidence,
-    "confidence_weighted_entropy": confidence_weighted_entropy,
-}
 TRAINED = ("all rows", "drop", "reweight", "random drop", "truly clean rows")
 
 
@@ -97,7 +89,7 @@ def detect(rate: int, seed: int, config: NoiseConfig) -> Detection:
         metrics[name, "rows"] = float(mask.sum())
         metrics[name, "precision"] = found / max(1, int(mask.sum()))
         metrics[name, "recall"] = found / max(1, int(planted.sum()))
-    scores: dict[str, np.ndarray] = {name: SCORE_FUNCTIONS[name](labels, probs) for name in SCORES}
+    scores: dict[str, np.ndarray] = {name: find_errors(labels, probs, score=name).scores for name in SCORES}
     for score, values in scores.items():
         metrics[score, "average precision"] = float(average_precision_score(planted, -values))
     # The expectation, which one random order misses by some thousandths.

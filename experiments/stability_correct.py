@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.stability_digits import Known, score_halves
-from experiments.stability_embedded import CERTAIN, rank_drawings
-from experiments.stability_report import Section, Table, interval_cell
+from experiments.stability_embedded import rank_drawings
+from experiments.stability_report import CERTAIN, Section, Table, interval_cell, interval_row
 from jlabel import InputError
-from jlabel.evaluation import Interval, Row, row_from_interval
+from jlabel.evaluation import Row, row_from_interval
 
 __all__ = ["Benchmark", "correct_section", "read_benchmark"]
 
@@ -71,9 +71,8 @@ def correct_section(found: Benchmark, *, replicates: int, seed: int) -> Section:
         line = [names[m]]
         for kind, r in kinds.items():
             for metric, values in ((kind, r[:3]), (f"rank, {kind}", r[3:])):
-                mean, low, high = (float(v[m]) for v in values)
-                interval = Interval(mean, (high - low) / 3.92, low, high, replicates)
-                rows.append(row_from_interval(names[m], metric, interval, split=found.title))
+                mean, low, high = (v[m] for v in values)
+                rows.append(interval_row(names[m], metric, (mean, low, high), split=found.title, runs=replicates))
             line.append(f"{r.accuracy[m]:.3f}, {r.rank[m]:g} [{r.rank_low[m]:g}, {r.rank_high[m]:g}]")
         body.append(line)
     correlations = {"all rows": boot.spearman, "correctable rows": boot.spearman_correctable}
@@ -92,12 +91,8 @@ def correct_section(found: Benchmark, *, replicates: int, seed: int) -> Section:
         mean, low, high = (float(v[k]) for v in (c.prevalence, c.low, c.high))
         cell = interval_cell(100 * mean, 100 * low, 100 * high, digits=1)
         crossed.append([names[i], names[j], cell, f"{c.share[k]:.2f}"])
-        rows.append(
-            row_from_interval(
-                f"crossing of {names[i]} and {names[j]}", "prevalence",
-                Interval(mean, (high - low) / 3.92, low, high, replicates), split=found.title,
-            )
-        )  # fmt: skip
+        crossing = f"crossing of {names[i]} and {names[j]}"
+        rows.append(interval_row(crossing, "prevalence", (mean, low, high), split=found.title, runs=replicates))
     tables = [
         Table(
             f"{found.title}: accuracy, rank and the rank's 95 % interval, best corrected accuracy first.",

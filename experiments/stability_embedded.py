@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.stability_digits import MLPS, MODELS, SIZES, Known, Scored, known_corrections, score_halves, voted_sets
 from experiments.stability_figures import accuracy_figure, prevalence_figure, ranks_figure, sizes_figure
-from experiments.stability_report import Drawing, Section, Table
+from experiments.stability_report import CERTAIN, Drawing, Section, Table
 from jlabel.confident_learning import RankBootstrap, accuracy_at_prevalence, bootstrap_accuracies, rank_correlation
 from jlabel.evaluation import Row, format_row, make_row, seed_interval
 
@@ -17,7 +17,6 @@ KNOWN = "known"
 LINEAR, WIDEST = 0, int(MLPS[-1])
 FLAGGERS = (LINEAR, WIDEST)  # the models at both ends that may propose the corrections
 SHOWN = (LINEAR, *(int(m) for m in MLPS[[0, 2, 5, 7]]), len(MODELS) - 3, len(MODELS) - 1)
-CERTAIN = 0.95
 BEYOND = f"in {100 * CERTAIN:g} % of replicates"
 
 

@@ -8,16 +8,14 @@ import numpy as np
 from scipy import stats
 
 from experiments.stability_figures import accuracy_figure, prevalence_figure, ranks_figure
-from experiments.stability_report import Drawing, Section, Table, interval_cell
+from experiments.stability_report import CERTAIN, Drawing, Section, Table, interval_cell, interval_row
 from experiments.stability_tables import ModelTable
 from experiments.stability_votes import CORRECTABLE, NON_ERROR, VoteSet
 from jlabel.confident_learning import SpearmanInterval, crossing_prevalence, noise_prevalence, spearman_interval
-from jlabel.evaluation import Interval, row_from_interval
 
 __all__ = ["benign_accuracy", "correlations", "crossing_interval", "leave_one_out", "models_section"]
 
 ORIGINAL, CORRECTED = "original labels", "corrected labels"
-CERTAIN = 0.95  # share of the replicates in which a crossing must be there
 # Pairs of which the paper says where they change places, and where.
 CLAIMED = {"imagenet": (("resnet50 (PyTorch)", "resnet18", 0.086),), "cifar10": (("vgg19_bn", "vgg11_bn", 0.052),)}
 # What the paper draws or speaks of, where the shipped table has it.
@@ -108,12 +106,9 @@ def models_section(table: ModelTable, votes: VoteSet | None, threshold: int, *, 
     note = f"Spearman {top.correlation:+.2f} [{top.low:+.2f}, {top.high:+.2f}], {top.models} models"
     ranks = [stats.rankdata(-values) for values in (original, corrected)]
     rows = [
-        row_from_interval(
-            title, f"Spearman, {name}", Interval(s.correlation, (s.high - s.low) / 3.92, s.low, s.high, s.models),
-            split="models",
-        )
+        interval_row(title, f"Spearman, {name}", (s.correlation, s.low, s.high), split="models", runs=s.models)
         for name, s in found.items()
-    ]  # fmt: skip
+    ]
     tables = [
         Table(
             f"{title}: Spearman's correlation over models of original and corrected accuracy on the correctable rows; "
@@ -180,12 +175,9 @@ def _crossing_parts(crossing: _Crossing, *, replicates: int, seed: int) -> Secti
             found.append((i, j, value))
     found.sort(key=lambda entry: entry[2][0])
     rows = [
-        row_from_interval(
-            title, f"crossing of {names[i]} and {names[j]}",
-            Interval(v[0], (v[2] - v[1]) / 3.92, v[1], v[2], replicates), split="prevalence",
-        )
+        interval_row(title, f"crossing of {names[i]} and {names[j]}", v[:3], split="prevalence", runs=replicates)
         for i, j, v in found
-    ]  # fmt: skip
+    ]
     text = f"Of {len(names) * (len(names) - 1) // 2} pairs {crossed} cross by the estimates, {len(found)} of them in "
     text += f"{100 * CERTAIN:g} % of the replicates."
     if found:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from jlabel.evaluation import Report, Row, build_results, save_figure, write_results
+from jlabel.evaluation import Interval, Report, Row, build_results, row_from_interval, save_figure, write_results
 
-__all__ = ["Drawing", "Section", "Table", "format_lines", "interval_cell", "report_sections"]
+__all__ = ["CERTAIN", "Drawing", "Section", "Table", "format_lines", "interval_cell", "interval_row", "report_sections"]
+
+CERTAIN = 0.95  # share of the replicates in which a crossing must be there
 
 
 class Table(NamedTuple):
@@ -43,6 +45,12 @@ class Section:
 def interval_cell(value: float, low: float, high: float, *, digits: int = 3) -> str:
     """``0.250 [0.100, 0.400]``."""
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def interval_row(method: str, metric: str, ends: tuple[float, float, float], *, split: str, runs: int) -> Row:
+    """A row of results from a value and its 95 % interval; the standard error is that of a normal interval."""
+    value, low, high = map(float, ends)
+    return row_from_interval(method, metric, Interval(value, (high - low) / 3.92, low, high, runs), split=split)
 
 
 def format_lines(table: Table) -> str:

@@ -162,7 +162,8 @@ def _table(features: Mapping[str, object]) -> str:
     def shown(value: object) -> str:
         if not isinstance(value, float | np.floating):
             return str(value)
-        return f"{value:.0f}" if value == np.rint(value) and abs(value) < 1e9 else f"{value:.5g}"
+        number = float(value)
+        return f"{number:.0f}" if number.is_integer() and abs(number) < 1e9 else f"{number:.5g}"
 
     lines = [
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(shown(value))}</td></tr>'

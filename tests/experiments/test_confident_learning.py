@@ -445,6 +445,7 @@ def test_apply_to_csv(tmp_path):
     reviewed = review(run, p0=("fix", ""), p1=("drop", ""), p2=("both", other))
     told = apply_reviewed(saved_config(run), run, reviewed)
     assert told.startswith("fix 1, drop 1, both 1; ")
+    assert told.endswith("the second one in label_also: read both with ?label=label,label_also")
     assert (tmp_path / "texts.csv").read_bytes() == before
     old = pd.read_csv(tmp_path / "texts.csv", dtype=str)
     new = pd.read_csv(run / "corrected" / "texts.csv", dtype=str, keep_default_na=False)
