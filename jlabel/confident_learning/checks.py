@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jlabel.errors import InputError
 
 _BLOCK_BYTES = 1 << 19  # a block and its temporaries stay in the second-level cache
-_EXCESS = 1e-4  # a probability may exceed 1 by this much
+EXCESS = 1e-4  # a probability may exceed 1 by this much
 _ROW_SUM = 1e-3  # a row sum may be off by this much
 _ROUNDING = 1e-5  # row sums this near to 1 are left alone
 _COUNTED_ROWS = 1 << 16
@@ -195,7 +195,7 @@ def _row_sums(rows: np.ndarray) -> np.ndarray:
 
 def _refuse(rows: np.ndarray, numbers: np.ndarray) -> None:
     """Raises at the first row that holds what no rounding explains."""
-    wrong = ~((rows >= 0) & (rows <= 1 + _EXCESS))
+    wrong = ~((rows >= 0) & (rows <= 1 + EXCESS))
     with np.errstate(invalid="ignore", over="ignore"):  # infinities
         sums = rows.sum(1)
     bad = wrong.any(1) | (np.abs(sums - 1) > _ROW_SUM)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from jlabel.confident_learning.checks import ConfidentLearningError, blocks, fixed_point
+from jlabel.confident_learning.checks import EXCESS, ConfidentLearningError, blocks, fixed_point
 from jlabel.confident_learning.count import Rule, check_rule, errors_of
 from jlabel.confident_learning.filters import lowest, whole
 from jlabel.confident_learning.joint import raise_diagonal, round_joint, scale_rows
@@ -17,7 +17,6 @@ MultilabelMethod = Literal["noise_rate", "margin"]
 RowScore = Literal["moving_average", "softmin", "min", "mean"]
 
 _UNKNOWN = -1
-_EXCESS = 1e-4  # a probability may exceed 1 by this much
 _DECAY = 0.8  # share of the worst label in the moving average
 _TEMPERATURE = 0.1  # of the soft minimum, in units of a probability
 
@@ -230,7 +229,7 @@ def _checked(labels: ArrayLike, probs: ArrayLike) -> tuple[np.ndarray, np.ndarra
     if bad.any():
         row, label = np.argwhere(bad)[0].tolist()
         raise ConfidentLearningError(f"labels[{row}, {label}] is {values[row, label]}; allowed: 0, 1, -1 for unknown")
-    bad = ~((present >= 0) & (present <= 1 + _EXCESS))
+    bad = ~((present >= 0) & (present <= 1 + EXCESS))
     if bad.any():
         row, label = np.argwhere(bad)[0].tolist()
         raise ConfidentLearningError(

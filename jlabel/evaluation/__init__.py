@@ -5,6 +5,8 @@ Scores take what the model said first, the truth second; a prediction of -1 mean
     rows = [make_row("graph", "accuracy", [accuracy(predicted, labels) for predicted in runs])]
     print(format_table(rows, paper={("graph", "accuracy"): 0.95}))
     save_figure("runs/figures/comparison.png", comparison_figure(rows))
+
+Figures of one's own take their size, colours and frame from `jlabel.evaluation.style`.
 """
 
 from jlabel.evaluation.calibration import ReliabilityBins as ReliabilityBins
