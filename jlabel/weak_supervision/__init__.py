@@ -1,0 +1,15 @@
+"""Rules that vote: label models, dependencies and active labelling.
+
+votes = apply_rules(rules, table)                              # (N, M), -1 where a rule abstains
+model = fit_latent_class(votes, num_classes=2, key=key)
+probs = predict_probs(model, votes)                            # (N, C)
+"""
+
+from jlabel.weak_supervision.buckets import Buckets as Buckets
+from jlabel.weak_supervision.buckets import as_buckets as as_buckets
+from jlabel.weak_supervision.buckets import compress as compress
+from jlabel.weak_supervision.buckets import compress_chunks as compress_chunks
+from jlabel.weak_supervision.buckets import merge_buckets as merge_buckets
+from jlabel.weak_supervision.checks import WeakSupervisionError as WeakSupervisionError
+from jlabel.weak_supervision.checks import check_votes as check_votes
+from jlabel.weak_supervision.checks import dense_votes as dense_votes
