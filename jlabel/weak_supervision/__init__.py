@@ -5,6 +5,11 @@ model = fit_latent_class(votes, num_classes=2, key=key)
 probs = predict_probs(model, votes)                            # (N, C)
 """
 
+from jlabel.data.rule_calls import RuleFailure as RuleFailure
+from jlabel.data.rule_votes import RuleWarning as RuleWarning
+from jlabel.data.rules import Rule as Rule
+from jlabel.data.rules import RuleError as RuleError
+from jlabel.data.rules import rule as rule
 from jlabel.weak_supervision.buckets import Buckets as Buckets
 from jlabel.weak_supervision.buckets import as_buckets as as_buckets
 from jlabel.weak_supervision.buckets import compress as compress
@@ -13,3 +18,6 @@ from jlabel.weak_supervision.buckets import merge_buckets as merge_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError as WeakSupervisionError
 from jlabel.weak_supervision.checks import check_votes as check_votes
 from jlabel.weak_supervision.checks import dense_votes as dense_votes
+from jlabel.weak_supervision.votes import apply_rules as apply_rules
+from jlabel.weak_supervision.votes import apply_rules_chunks as apply_rules_chunks
+from jlabel.weak_supervision.votes import majority_vote as majority_vote

@@ -59,7 +59,7 @@ def check_votes(
         >>> check_votes([[0, 2]], num_classes=2)
         Traceback (most recent call last):
             ...
-        jlabel.weak_supervision.checks.WeakSupervisionError: votes[0, 1] is 2 (row 0, rule 1); allowed: -1 (abstain) to 1
+        jlabel.weak_supervision.checks.WeakSupervisionError: votes[0, 1] is 2 (row 0, rule 1); allowed: -1 to 1
     """
     high = (MAX_CLASSES if num_classes is None else check_num_classes(num_classes)) - 1
     if sparse.issparse(votes):
@@ -116,7 +116,7 @@ def _first_bad(array: np.ndarray, high: int) -> tuple[int, int, Any]:
 
 def _bad_vote(row: int, rule: int, value: Any, high: int) -> str:
     shown = value if isinstance(value, int | float | np.number) else repr(value)
-    return f"votes[{row}, {rule}] is {shown} (row {row}, rule {rule}); allowed: -1 (abstain) to {high}"
+    return f"votes[{row}, {rule}] is {shown} (row {row}, rule {rule}); allowed: -1 to {high}"
 
 
 def _check_stored(votes: Any, high: int) -> sparse.csr_array:
