@@ -18,6 +18,10 @@ from jlabel.weak_supervision.buckets import merge_buckets as merge_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError as WeakSupervisionError
 from jlabel.weak_supervision.checks import check_votes as check_votes
 from jlabel.weak_supervision.checks import dense_votes as dense_votes
+from jlabel.weak_supervision.summary import DoubtfulRules as DoubtfulRules
+from jlabel.weak_supervision.summary import doubtful_rules as doubtful_rules
+from jlabel.weak_supervision.summary import format_summary as format_summary
+from jlabel.weak_supervision.summary import rule_summary as rule_summary
 from jlabel.weak_supervision.votes import apply_rules as apply_rules
 from jlabel.weak_supervision.votes import apply_rules_chunks as apply_rules_chunks
 from jlabel.weak_supervision.votes import majority_vote as majority_vote
