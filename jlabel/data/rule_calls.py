@@ -118,7 +118,8 @@ def _as_votes(answers: Any, num_classes: int, log: _Log, offset: int) -> np.ndar
     for place, answer in enumerate(answers):
         vote = _whole_number(answer)
         if vote is None or not -1 <= vote < num_classes:
-            log.add(offset + place, f"its vote is {answer!r}; allowed: -1 (abstain) to {num_classes - 1}")
+            shown = answer.item() if isinstance(answer, np.generic) else answer
+            log.add(offset + place, f"its vote is {shown!r}; allowed: -1 (abstain) to {num_classes - 1}")
             vote = -1
         found[place] = vote
     return found

@@ -66,11 +66,15 @@ def check_votes(
         stored = _check_stored(votes, high)
         return stored if keep_sparse else dense_votes(stored)
     array = np.asarray(votes)
+    if array.dtype == object:  # a table's column of integers that may be missing, for one
+        array = np.asarray(array.tolist())
     _check_shape(array.shape)
     whole = _whole(array, -1, high)
     if whole is None:
-        row, rule, value = _first_bad(array, high)
-        raise WeakSupervisionError(_bad_vote(row, rule, value, high))
+        row, rule = divmod(_first_bad(array.ravel(), -1, high), array.shape[1])
+        raise WeakSupervisionError(
+            f"votes[{row}, {rule}] is {_shown(array[row, rule])} (row {row}, rule {rule}); allowed: -1 to {high}"
+        )
     return whole
 
 
@@ -105,18 +109,15 @@ def _whole(array: np.ndarray, low: int, high: int) -> np.ndarray | None:
     return whole
 
 
-def _first_bad(array: np.ndarray, high: int) -> tuple[int, int, Any]:
-    """Row, rule and value of the first vote that is none."""
-    for row, values in enumerate(array):
-        for rule, value in enumerate(values):
-            if _whole(np.asarray(value), -1, high) is None:
-                return row, rule, value
-    return 0, 0, array.dtype  # an array of objects that are whole numbers one by one
+def _first_bad(values: np.ndarray, low: int, high: int) -> int:
+    """Place of the first value that is no whole number from `low` to `high`."""
+    if values.dtype.kind in "biuf":
+        return int(np.argmin((values >= low) & (values <= high) & (values == np.trunc(values))))
+    return next(i for i, value in enumerate(values) if _whole(np.asarray(value), low, high) is None)
 
 
-def _bad_vote(row: int, rule: int, value: Any, high: int) -> str:
-    shown = value if isinstance(value, int | float | np.number) else repr(value)
-    return f"votes[{row}, {rule}] is {shown} (row {row}, rule {rule}); allowed: -1 to {high}"
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _check_stored(votes: Any, high: int) -> sparse.csr_array:
@@ -132,11 +133,11 @@ def _check_stored(votes: Any, high: int) -> sparse.csr_array:
         raise WeakSupervisionError(f"votes stores {votes.nnz - matrix.nnz} cells more than once: store each vote once")
     data = _whole(matrix.data, 0, high + 1)
     if data is None:
-        place = next(i for i, value in enumerate(matrix.data) if _whole(np.asarray(value), 0, high + 1) is None)
-        row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-        rule, value = int(matrix.indices[place]), matrix.data[place]
+        place = _first_bad(matrix.data, 0, high + 1)
+        row, rule = int(np.searchsorted(matrix.indptr, place, side="right")) - 1, int(matrix.indices[place])
         raise WeakSupervisionError(
-            f"votes stores {value} at row {row}, rule {rule}; allowed: 1 to {high + 1}, the vote plus one"
+            f"votes stores {_shown(matrix.data[place])} at row {row}, rule {rule}; allowed: 1 to {high + 1}, "
+            "the vote plus one"
         )
     clean = sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     if not data.all():
