@@ -106,6 +106,8 @@ class Chunk(NamedTuple):
             return _light_rows(tuple(content), [_listing(column) for column in content.values()])
         if isinstance(content, np.ndarray):
             return _listing(content)
+        if not any(issubclass(kind, Mapping) for kind in set(map(type, content))):  # asked of each row, this costs
+            return content
         return [MappingRow(row) if isinstance(row, Mapping) else row for row in content]
 
     def columns(self) -> Any:
