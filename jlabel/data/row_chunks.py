@@ -1,6 +1,7 @@
 """Rows of whatever a user holds them in, chunk by chunk, for functions of a row and functions of columns."""
 
 import functools
+import gc
 import itertools
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping
@@ -185,7 +186,14 @@ def _cut(data: Any, chunk_size: int) -> Iterator[Chunk]:
 
 
 def _light_rows(names: tuple[Any, ...], columns: list[list[Any]]) -> list[Any]:
-    return list(map(tuple.__new__, itertools.repeat(row_type(names)), zip(*columns, strict=True)))
+    kind = itertools.repeat(row_type(names))
+    collects = gc.isenabled()
+    gc.disable()  # thousands of new objects set off collections over all of memory, which cost more than the rows
+    try:
+        return list(map(tuple.__new__, kind, zip(*columns, strict=True)))
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _listing(column: np.ndarray) -> list[Any]:

@@ -99,6 +99,7 @@ def rule_summary(votes: Any, labels: ArrayLike | None = None, *, names: Iterable
     counted = _count(buckets, truth)
     total = max(int(buckets.counts.sum()), 1)
     notes = _notes(doubtful_rules(buckets), shown)
+    shares = None if truth is None else truth.sum(0) / max(truth.sum(), 1)
     rows = []
     for place, name in enumerate(shown):
         said = counted.said[place]
@@ -111,14 +112,14 @@ def rule_summary(votes: Any, labels: ArrayLike | None = None, *, names: Iterable
             "overlaps": float(counted.overlaps[place] / total),
             "conflicts": float(counted.conflicts[place] / total),
         }
-        if truth is not None:
+        if shares is not None:
             correct, known = int(counted.correct[place]), int(counted.known[place].sum())
             low, high = (
                 stats.binomtest(correct, known).proportion_ci(method="wilson") if known else (math.nan, math.nan)
             )
             row |= {"correct": correct, "incorrect": known - correct}
             row |= {"accuracy": correct / known if known else math.nan, "low": float(low), "high": float(high)}
-            chance = float(counted.known[place] @ truth.sum(0) / max(known * truth.sum(), 1))
+            chance = float(counted.known[place] @ shares / max(known, 1))
             if high < chance:
                 notes[place].append(f"right less often than by chance ({chance:.3f})")
         rows.append(row | {"notes": notes[place]})
@@ -163,6 +164,7 @@ def _count(buckets: Buckets, truth: np.ndarray | None) -> _Counts:
     num_rules = buckets.rows.shape[1]
     classes = _num_classes(buckets.rows) if truth is None else truth.shape[1]
     shape = (num_rules, classes)
+    labelled = None if truth is None else truth.sum(1)
     sums = _Counts(np.zeros(shape), np.zeros(num_rules), np.zeros(num_rules), np.zeros(shape), np.zeros(num_rules))
     for start, row, place, said in _cells(buckets.rows):
         weights = buckets.counts[start:][row].astype(np.float64)  # exact below 2^53
@@ -174,10 +176,9 @@ def _count(buckets: Buckets, truth: np.ndarray | None) -> _Counts:
         sums.said[:] += np.bincount(cell, weights, num_rules * classes).reshape(shape)
         sums.overlaps[:] += np.bincount(place, weights * several, num_rules)
         sums.conflicts[:] += np.bincount(place, weights * split, num_rules)
-        if truth is not None:
-            labelled = truth[start:][row]
-            sums.known[:] += np.bincount(cell, labelled.sum(1), num_rules * classes).reshape(shape)
-            sums.correct[:] += np.bincount(place, labelled[np.arange(len(row)), said], num_rules)
+        if truth is not None and labelled is not None:
+            sums.known[:] += np.bincount(cell, labelled[start:][row], num_rules * classes).reshape(shape)
+            sums.correct[:] += np.bincount(place, truth[start + row, said], num_rules)
     return sums
 
 
