@@ -1,5 +1,6 @@
 """Calling rules on one chunk of rows, and what to do where one fails."""
 
+import functools
 import operator
 import struct
 import sys
@@ -31,11 +32,12 @@ def vote_on_chunk(
     """Votes int8 `(n, M)` of checked rules on one chunk, and the rules that failed."""
     votes = np.empty((chunk.size, len(rules)), np.int8)
     rows = [] if all(r.vectorized for r in rules) else chunk.rows()
+    columns = functools.cache(chunk.columns)
     failures = []
     for place, given in enumerate(rules):
         log = _Log(given.name, chunk.start, on_error)
         if given.vectorized:
-            votes[:, place] = _vote_on_columns(given.function, chunk, num_classes, log)
+            votes[:, place] = _vote_on_columns(given.function, chunk, columns, num_classes, log)
         else:
             votes[:, place] = _vote_on_rows(given.function, rows, num_classes, log)
         if log.count:
@@ -81,14 +83,17 @@ def _vote_on_rows(function: Callable[[Any], Any], rows: list[Any], num_classes: 
     return _as_votes(answers, num_classes, log, 0)
 
 
-def _vote_on_columns(function: Callable[[Any], Any], chunk: Chunk, num_classes: int, log: _Log) -> np.ndarray:
+def _vote_on_columns(
+    function: Callable[[Any], Any], chunk: Chunk, columns: Callable[[], Any], num_classes: int, log: _Log
+) -> np.ndarray:
     """Halves what fails until the rows that do it are found."""
     votes = np.full(chunk.size, -1, np.int8)
     waiting, failed = [(0, chunk.size)], 0
     while waiting:
         low, high = waiting.pop()
         try:
-            answers = np.asarray(function((chunk if high - low == chunk.size else chunk.part(low, high)).columns()))
+            part = columns() if high - low == chunk.size else chunk.part(low, high).columns()
+            answers = np.asarray(function(part))
             if answers.shape != (high - low,):
                 raise RuleError(f"it returned shape {answers.shape} for {high - low} rows, not one vote for each row")
         except Exception as error:
@@ -110,7 +115,7 @@ def _as_votes(answers: Any, num_classes: int, log: _Log, offset: int) -> np.ndar
             votes = np.frombuffer(struct.pack(f"{len(answers)}b", *answers), np.int8)  # twice as fast as an array
         except struct.error:
             pass
-    elif answers.dtype.kind in "biu":
+    elif answers.dtype.kind in "biu" or (answers.dtype.kind == "f" and (answers == np.trunc(answers)).all()):
         votes = answers
     if votes is not None and (not len(votes) or (votes.min() >= -1 and votes.max() < num_classes)):
         return votes

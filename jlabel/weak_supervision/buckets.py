@@ -176,7 +176,7 @@ def _dense_ids(votes: np.ndarray) -> np.ndarray:
         columns = slice(starts[k], min(starts[k] + width, num_rules))
         return _pack(votes[rows, columns], base)
 
-    if base**num_rules <= _TABLE:
+    if base**num_rules <= min(_TABLE, 4 * num_rows):
         keys = word(0, slice(None))
         there = np.bincount(keys, minlength=1) > 0
         return (np.cumsum(there, dtype=np.int32) - np.int32(1))[keys]

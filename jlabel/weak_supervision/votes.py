@@ -88,8 +88,12 @@ def apply_rules_chunks(
     fitting needs; buckets of several such logs or machines are joined by `merge_buckets`.
 
     Args:
-        rules: See `apply_rules`, as for all the others. data: Mostly an iterator. workers: Processes.
-        chunk_size: Rows of a chunk. on_error: The warning comes after the last chunk. num_classes: C or None.
+        rules: As `apply_rules` takes them, like all that follows.
+        data: Rows; mostly an iterator.
+        workers: Processes.
+        chunk_size: Rows of a chunk.
+        on_error: The warning of `"abstain"` comes after the last chunk.
+        num_classes: C, or None.
         sparse: Yield sparse chunks.
 
     Returns:

@@ -199,7 +199,13 @@ def test_answers_that_are_votes():
     answers = [-1, 0, 126, True, False, None, np.int64(3), np.bool_(True), 2.0, np.float32(1), np.array(4)]
     np.testing.assert_array_equal(run([identity], answers)[:, 0], [-1, 0, 126, 1, 0, -1, 3, 1, 2, 1, 4])
     of_columns = rule("c", vectorized=True)
-    for column in (np.array([0.0, -1.0]), pd.Series([0, -1], dtype="Int8"), [0, None], np.array([0, -1], np.int64)):
+    for column in (
+        np.array([0.0, -1.0]),
+        np.array([0, -1], object),
+        pd.Series([0, -1], dtype="Int8"),
+        [0, None],
+        np.array([0, -1], np.int64),
+    ):
         np.testing.assert_array_equal(run([of_columns(lambda rows, c=column: c)], [0, 0])[:, 0], [0, -1])
 
 
@@ -226,7 +232,7 @@ def test_answers_that_are_none_are_named(answer, said):
     np.testing.assert_array_equal(votes[:, 0], [0, 1, 0, -1, 0])
     (failure,) = caught[0].message.failures
     assert (failure.rule, failure.num_rows, failure.first_row) == ("mine", 1, 3)
-    of_columns = rule("mine", vectorized=True)(lambda column: np.array([*column[:-1], column[-1]], object))
+    of_columns = rule("mine", vectorized=True)(lambda column: jlabel.data.source.object_array(column))
     with pytest.raises(RuleError) as error:
         run([of_columns], rows, num_classes=2)
     assert f"rule 'mine' fails on row 3: {said}" in str(error.value)
@@ -279,6 +285,19 @@ def test_a_vectorised_rule_of_another_shape():
         RuleError, match=r"rule 'one' fails on row 0: .* shape \(\) for 1 rows, not one vote for each row"
     ):
         run([rule("one", vectorized=True)(lambda rows: 1)], np.zeros(3))
+
+
+def test_mappings_become_columns_once_for_all_rules():
+    read = []
+
+    class Counted(dict):
+        def __getitem__(self, name):
+            read.append(name)
+            return super().__getitem__(name)
+
+    rules = [rule(f"r{i}", vectorized=True)(lambda rows, i=i: rows.n > i) for i in range(3)]
+    np.testing.assert_array_equal(run(rules, [Counted(n=1), Counted(n=2)]), [[1, 0, 0], [1, 1, 0]])
+    assert read == ["n", "n"]
 
 
 def test_stop_iteration_does_not_cut_the_rows():
