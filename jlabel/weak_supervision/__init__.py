@@ -18,6 +18,17 @@ from jlabel.weak_supervision.buckets import merge_buckets as merge_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError as WeakSupervisionError
 from jlabel.weak_supervision.checks import check_votes as check_votes
 from jlabel.weak_supervision.checks import dense_votes as dense_votes
+from jlabel.weak_supervision.decode import predict_probs as predict_probs
+from jlabel.weak_supervision.groups import GroupModel as GroupModel
+from jlabel.weak_supervision.groups import GroupTable as GroupTable
+from jlabel.weak_supervision.groups import rule_accuracies as rule_accuracies
+from jlabel.weak_supervision.identifiability import identifiability_report as identifiability_report
+from jlabel.weak_supervision.latent_class import fit_latent_class as fit_latent_class
+from jlabel.weak_supervision.matrix_completion import fit_matrix_completion as fit_matrix_completion
+from jlabel.weak_supervision.objective import expert_penalty as expert_penalty
+from jlabel.weak_supervision.objective import matrix_completion_loss as matrix_completion_loss
+from jlabel.weak_supervision.objective import noise_aware_cross_entropy as noise_aware_cross_entropy
+from jlabel.weak_supervision.objective import validity_penalty as validity_penalty
 from jlabel.weak_supervision.summary import DoubtfulRules as DoubtfulRules
 from jlabel.weak_supervision.summary import doubtful_rules as doubtful_rules
 from jlabel.weak_supervision.summary import format_summary as format_summary

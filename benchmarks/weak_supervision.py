@@ -1,0 +1,145 @@
+"""Label models against Snorkel 0.10: `python -m benchmarks.weak_supervision`.
+
+`fit_matrix_completion` against `LabelModel.fit(n_epochs=500)` and `predict_probs` against `predict_proba`, on votes of
+independent rules (half abstain, accuracy .75). Accuracies against the planted classes are checked to agree first. "same
+work" is one start, 500 steps, no constraint, which is what the peer does; "default" is eight starts of 1,000 steps with
+tables held valid. The first call of a shape compiles: its seconds stand apart (0 where the shape was compiled before).
+"refit" is an active step at 10,000 rows: a warm start with one more expert answer, and probabilities of every bucket
+(the official Active WeaSuL code needs about 20 seconds). Each thread count gets a process of its own, pinned to so many
+cores; Snorkel slows with more threads.
+Needs `pip install -r benchmarks/requirements.txt` and `pip install --no-deps snorkel==0.10.0 munkres`; about three
+minutes a thread count, `--quick` takes half a minute.
+
+Goals, as multiples of the peer's speed: fit (10^4, 10) 50, (10^4, 50) 35, (10^6, 10) 30, (10^6, 50) 25; predict 3;
+refit 10 ms.
+"""
+
+import functools
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Timing, compare, markdown_table, pin_threads, ratio, run_benchmark
+
+# rows, rules, goal
+CASES = ((10**4, 10, 50), (10**4, 50, 35), (10**6, 10, 30), (10**6, 50, 25))
+EPOCHS = 500
+HEADERS = ("work", "threads", "compile s", "snorkel ms", "ours ms", "times faster (quartiles)", "goal")
+
+
+def draw_votes(num_rows: int, num_rules: int) -> tuple[np.ndarray, np.ndarray]:
+    """Votes of rules that are right three times in four and abstain half the time, and the classes."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, num_rows, dtype=np.int8)
+    right = rng.random((num_rows, num_rules), np.float32) < 0.75
+    votes = np.where(right, y[:, None], 1 - y[:, None])
+    votes[rng.random((num_rows, num_rules), np.float32) < 0.5] = -1
+    return votes.astype(np.int8), y
+
+
+def _faster(peer: Timing, ours: Timing) -> str:
+    found = ratio(peer, ours)
+    return f"{found.median:.3g} ({found.low:.3g} - {found.high:.3g})"
+
+
+def _fit_and_predict(num_rows: int, num_rules: int, goal: int, *, threads: int, repeats: int, clock: Any) -> list[list]:
+    import jax
+    from snorkel.labeling.model import LabelModel
+
+    from jlabel.weak_supervision import fit_matrix_completion, predict_probs
+
+    votes, y = draw_votes(num_rows, num_rules)
+    key = jax.random.key(0)
+    peer = LabelModel(cardinality=2, verbose=False)
+    theirs = functools.partial(peer.fit, votes, n_epochs=EPOCHS, seed=0, progress_bar=False)
+    kinds: dict[str, dict[str, Any]] = {"same work": {"starts": 1, "steps": EPOCHS, "constrain": False}, "default": {}}
+    fits: dict[str, Callable[[], Any]] = {
+        name: functools.partial(fit_matrix_completion, votes, key=key, **options) for name, options in kinds.items()
+    }
+    compiled = {}
+    for name, fit in fits.items():
+        start = time.perf_counter()
+        fit()
+        cold = time.perf_counter() - start
+        start = time.perf_counter()
+        model = fit()
+        compiled[name] = max(0.0, cold - (time.perf_counter() - start))
+    theirs()
+    accuracies = [
+        float((probs.argmax(1) == y).mean()) for probs in (peer.predict_proba(votes), predict_probs(model, votes))
+    ]
+    if abs(accuracies[0] - accuracies[1]) > 0.005:
+        raise SystemExit(
+            f"accuracies differ at {num_rows} x {num_rules}: snorkel {accuracies[0]}, ours {accuracies[1]}"
+        )
+    times = compare({"snorkel": theirs, **fits}, repeats=repeats, warmup=1, clock=clock)
+    shape = f"{num_rows:,} x {num_rules}"
+    rows: list[list] = [
+        [
+            f"fit, {name}, {shape}", threads, compiled[name], times["snorkel"].median * 1e3, times[name].median * 1e3,
+            _faster(times["snorkel"], times[name]), goal,
+        ]
+        for name in fits
+    ]  # fmt: skip
+    sides: dict[str, Callable[[], Any]] = {
+        "snorkel": lambda: peer.predict_proba(votes), "ours": lambda: predict_probs(model, votes)
+    }  # fmt: skip
+    times = compare(sides, repeats=repeats, warmup=1, clock=clock)
+    milliseconds = [times[side].median * 1e3 for side in sides]
+    rows.append([f"predict, {shape}", threads, "-", *milliseconds, _faster(times["snorkel"], times["ours"]), 3])
+    return rows
+
+
+def _refit(num_rows: int, *, threads: int, repeats: int, clock: Any) -> list[list]:
+    import jax
+
+    from jlabel.weak_supervision import compress, fit_matrix_completion, predict_probs
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, num_rows)
+    points = np.where(y[:, None] == 0, [0.1, 1.3], [-0.8, -0.5]) + 0.5 * rng.normal(size=(num_rows, 2))
+    votes = np.stack([points[:, 1] < 0.4, points[:, 0] < -0.3, points[:, 0] < -1.0], 1).astype(np.int8)
+    buckets, key = compress(votes), jax.random.key(0)
+    fit = functools.partial(fit_matrix_completion, buckets, cliques=((1, 2),), balance=0.5, key=key)
+    models = [fit()]
+
+    def step() -> None:
+        rows = np.arange(len(models))
+        models.append(fit(init=models[-1], starts=1, expert_rows=rows, expert_labels=y[rows]))
+        predict_probs(models[-1], buckets)
+
+    start = time.perf_counter()
+    step()
+    cold = time.perf_counter() - start
+    times = compare({"refit": step}, repeats=10 * repeats, warmup=1, clock=clock)["refit"]
+    return [[f"refit, {num_rows:,} x 3", threads, cold - times.median, "-", times.median * 1e3, "-", "10 ms"]]
+
+
+def measure(*, quick: bool, threads: int, repeats: int, clock: Callable[[], float]) -> list[list[Any]]:
+    """Rows of the table for one thread count; the process must not have imported PyTorch before."""
+    pin_threads(threads)
+    warnings.simplefilter("ignore")  # the peer's
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # NumPy's BLAS was loaded, and its pool sized, before the pinning
+    found = []
+    for case in CASES[:2] if quick else CASES:
+        found += _fit_and_predict(*case, threads=threads, repeats=repeats, clock=clock)
+        print(*found[-3:], sep="\n", file=sys.stderr, flush=True)
+    return found + _refit(10**4, threads=threads, repeats=repeats, clock=clock)
+
+
+def main() -> None:
+    """Run every thread count in a process of its own and print the table."""
+    found = run_benchmark("benchmarks.weak_supervision", __doc__, measure, quick="10,000 rows only", repeats=5)
+    print(markdown_table(HEADERS, [row for rows in found for row in rows]))
+
+
+if __name__ == "__main__":
+    main()
