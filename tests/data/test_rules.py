@@ -389,6 +389,7 @@ def test_workers_read_an_iterator_of_objects():
     np.testing.assert_array_equal(votes, run([short, even], things))
 
 
+@pytest.mark.slow
 def test_failures_in_workers_are_named_and_counted():
     with pytest.raises(RuleError, match="rule 'fails_on_three' fails on row 2: ZeroDivisionError"):
         run([large, fails_on_three], TABLE, workers=1, chunk_size=2)
@@ -438,6 +439,7 @@ def test_rules_of_a_script_and_a_dying_worker(tmp_path):
     assert "a worker process died at row 0 or soon after" in done.stdout
 
 
+@pytest.mark.slow
 def test_rules_typed_in_are_named():
     code = (
         "from jlabel.data.rule_votes import rule_votes\n"

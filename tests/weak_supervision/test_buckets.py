@@ -207,6 +207,7 @@ def test_bad_buckets():
         as_buckets(compress([[0, 3]]), num_classes=2)
 
 
+@pytest.mark.slow
 def test_many_sparse_rules_and_classes():
     """1,200 rules x 56 classes: what is stored decides the cost, not rows x rules."""
     rng = np.random.default_rng(0)

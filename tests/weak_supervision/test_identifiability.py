@@ -99,6 +99,7 @@ def test_starts_of_em_with_overlapping_cliques(key):
         assert report["loss_spread"] >= 0
 
 
+@pytest.mark.slow
 def test_three_classes_by_moments(key):
     votes = np.random.default_rng(0).integers(0, 3, (300, 4))
     model = fit_matrix_completion(votes, num_classes=3, starts=2, steps=50, key=key)
