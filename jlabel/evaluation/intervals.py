@@ -119,7 +119,8 @@ def _sign_flip_p(differences: np.ndarray, seed: int) -> float:
     """Two-sided p value of the mean under random signs: exact for few pairs, drawn for many."""
     differences = differences[differences != 0]  # their sign changes nothing
     count = len(differences)
-    reach = abs(differences.sum()) * (1 - 1e-12)  # equal sums must count as equal
+    # Equal sums must count as equal, whatever order they are added in.
+    reach = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
     if count <= _EXACT_PAIRS:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=count)))
         return float(np.mean(np.abs(signs @ differences) >= reach))

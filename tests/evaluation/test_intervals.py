@@ -96,6 +96,12 @@ def test_equal_and_constant_differences():
     assert constant.p_sign_flip == 2 / 8
 
 
+def test_sums_that_differ_by_rounding_only_are_equal():
+    small = [3.5e-76, 1.0, 1.1e-308, 0.0, -1.0]  # adds up to 3.5e-76 or to 0
+    for a in (small, small[::-1]):
+        assert paired_comparison(a, [0.0] * 5).p_sign_flip == 1.0
+
+
 @given(hnp.arrays(np.float64, (2, 8), elements=st.floats(-5, 5)), st.permutations(range(8)))
 @settings(deadline=None, max_examples=40)
 def test_order_and_roles_of_the_pairs(drawn, order):
