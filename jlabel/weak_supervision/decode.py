@@ -9,6 +9,7 @@ from scipy import sparse
 
 from jlabel.weak_supervision.buckets import Buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError, check_votes
+from jlabel.weak_supervision.factor_graph import FactorGraph, factor_graph_probs
 from jlabel.weak_supervision.groups import GroupModel, GroupTable, distinct, some_columns, stored_votes
 
 _BLOCK = 1 << 13
@@ -80,7 +81,12 @@ def _alone(model: GroupModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 @model_probs.register
-def _(model: GroupModel, rows: Any) -> np.ndarray:
+def _factor_graph(model: FactorGraph, rows: Any) -> np.ndarray:
+    return factor_graph_probs(model, check_votes(rows, num_classes=2))
+
+
+@model_probs.register
+def _group_model(model: GroupModel, rows: Any) -> np.ndarray:
     rows = check_votes(rows, num_classes=model.num_classes, keep_sparse=True)
     check_width(rows, model.num_rules)
     rules, values = _alone(model)

@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 from jlabel.weak_supervision import (
+    FactorGraph,
     GroupModel,
     GroupTable,
     WeakSupervisionError,
@@ -99,3 +100,12 @@ def test_bad_input(fitted):
 
 def test_no_rows(fitted):
     assert predict_probs(fitted[0], np.zeros((0, 7), int)).shape == (0, 3)
+
+
+def test_factor_graphs_answer_too():
+    graph = FactorGraph(np.array([1.0, 0.5]), np.zeros(2), (), np.zeros(0), 0.5)
+    votes = np.array([[1, 1], [1, -1], [-1, -1]])
+    expected = 1 / (1 + np.exp(-2 * np.array([1.5, 1.0, 0.0])))  # sigmoid(2 theta^T l)
+    np.testing.assert_allclose(predict_probs(graph, votes)[:, 1], expected, rtol=1e-12)
+    np.testing.assert_allclose(predict_probs(graph, sparse.csr_array(votes + 1))[:, 1], expected, rtol=1e-12)
+    assert predict_probs(graph, compress(votes)).shape == (3, 2)
