@@ -192,6 +192,7 @@ def test_pipelines_around_and_inside():
     np.testing.assert_allclose(inside.estimator_[0].mean_, scaler.mean_)
 
 
+@pytest.mark.slow
 def test_grid_search_and_cross_validation():
     x, y, true = blobs()
     search = GridSearchCV(
