@@ -82,7 +82,8 @@ def fit_matrix_completion(
 
     Two classes: `min_z sum_{i, j in different groups} ((S^-1 + z z^T)_ij)^2` with S the covariance of the indicators
     of joint votes, less one reference a group. Then `c = (1 + z^T S z) / (p (1 - p))` and
-    `Cov(O, y) = S z / sqrt(c)`. z and -z fit alike: the one whose rules are right more often than by chance is kept.
+    `Cov(O, y) = S z / sqrt(c)`. z and -z fit alike: the one whose rules are right more often than by chance is kept,
+    unless the expert's answers contradict it by two standard errors (four answers of four, say).
     More classes: softmax tables matched to the moments of pairs and triples of groups (pairs alone leave a rotation).
 
     Fitting sees counts only: beyond one pass over the votes its cost does not depend on N. The largest object is the
@@ -277,7 +278,10 @@ def _fit_binary(
             steps=int(steps), constrain=constrain, auto=penalty == "auto",
         ) if size else (z, np.zeros((2, starts)))  # fmt: skip
     ends, losses = (np.asarray(part) for part in found)
-    flip = losses[1] < losses[0] if answers is not None else ends @ gain < 0
+    flip = ends @ gain < 0
+    if answers is not None:
+        kept = np.where(flip[:, None], -ends, ends)
+        flip ^= np.array([_overturned(z, stats, shares, answers) for z in kept])
     ends, loss = np.where(flip[:, None], -ends, ends), np.where(flip, losses[1], losses[0])
     best = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
     tables, _ = joint_tables(ends[best], stats, p)
@@ -288,6 +292,21 @@ def _fit_binary(
         {"z": ends[best], "starts": ends, "losses": loss},
         float(loss[best]),
     )
+
+
+def _overturned(z: np.ndarray, stats: Statistics, shares: np.ndarray, answers: Answers) -> bool:
+    """Whether answers speak for -z against the assumption that rules beat chance, by two standard errors.
+
+    The lower loss would let a single surprising answer turn all classes around.
+    """
+    right = []
+    for signed in (z, -z):
+        tables, _ = joint_tables(signed, stats, float(shares[1]))
+        entries = tables if answers.sums is None else answers.sums @ tables
+        logits = answers.use @ np.log(np.clip(entries, CLIP, 1.0)) + np.log(shares)
+        right.append(answers.counts * (np.arange(len(shares)) == logits.argmax(1)[:, None]))
+    kept, turned = (float(np.maximum(one - other, 0).sum()) for one, other in (right, right[::-1]))
+    return turned > kept and turned - kept >= 2 * np.sqrt(turned + kept)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "constrain", "auto"))
