@@ -10,23 +10,22 @@ import jax
 import numpy as np
 from scipy import sparse
 
-from experiments.weasul_data import SPLITS, VotePart, VoteStudy
+from experiments.weasul_data import SPLITS, VoteStudy
 from experiments.weasul_study import END_MODEL, TEXT_END_MODEL, has_words
 from jlabel.weak_supervision import (
     Dependency,
     EndClassifier,
     as_buckets,
     bucket_oracle,
+    choose_model,
     class_shares,
-    fit_factor_graph,
     fit_latent_class,
-    fit_matrix_completion,
     identifiability_report,
     majority_vote,
     predict_probs,
 )
 
-__all__ = ["Scored", "choose_latent_class", "row_scores", "score_study"]
+__all__ = ["Scored", "row_scores", "score_study"]
 
 FLOOR = 1e-6  # of probabilities in the likelihood
 
@@ -77,31 +76,31 @@ def score_study(
     classes, key = study.num_classes, jax.random.key(seed)
     groups = cliques or study.cliques
     buckets = as_buckets(train.votes, num_classes=classes)._replace(inverse=None)
-    balances = _balances(study)
-    latent, note, grid = choose_latent_class(study, cliques=groups, strengths=strengths, key=key)
-    notes = [note]
-
-    fit_matrix = functools.partial(fit_matrix_completion, buckets, num_classes=classes, cliques=groups, key=key)
+    choose = functools.partial(choose_model, buckets, val.votes, val.labels, num_classes=classes, key=key)
+    latent = choose(cliques=groups, strengths=strengths)
+    strength = latent.options["prior_strength"]
+    notes = [f"Latent class: on validation rows the balance {latent.balance} and prior strength {strength:g} are best."]
+    grid = [
+        [one["balance"], f"{one['prior_strength']:g}", f"{one['accuracy']:.3f}", f"{one['nll']:.3f}"]
+        for one in latent.tried
+    ]
     models: dict[str, Any] = {
-        "latent class, chosen": latent,
+        "latent class, chosen": latent.model,
         "latent class, default": _quiet(fit_latent_class)(buckets, num_classes=classes, cliques=groups, key=key),
     }
     if groups:
         models["latent class, no groups"] = _quiet(fit_latent_class)(buckets, num_classes=classes, key=key)
-    known = {name: balance for name, balance in balances.items() if balance is not None}
-    models["matrix completion"], chosen = _best(fit_matrix, known, val)
-    notes.append(f"Matrix completion: the balance {chosen} is best.")
+    matrix = choose(method="matrix_completion", cliques=groups)
+    models["matrix completion"] = matrix.model
+    notes.append(f"Matrix completion: the balance {matrix.balance} is best.")
     if classes == 2:
-        models["matrix completion, unconstrained"], _ = _best(
-            functools.partial(fit_matrix, constrain=False, starts=1), known, val
-        )
+        loose = choose(method="matrix_completion", cliques=groups, constrain=False, starts=1)
+        models["matrix completion, unconstrained"] = loose.model
         # Rules of a clique may say the same for reasons of their own.
         pairs = sorted({pair for clique in groups for pair in itertools.combinations(sorted(clique), 2)})
-        similar = tuple(Dependency("similar", j, k) for j, k in pairs)
-        models["factor graph"], chosen = _best(
-            functools.partial(fit_factor_graph, buckets, similar, key=key), known, val
-        )
-        notes.append(f"Factor graph: the balance {chosen} is best.")
+        graph = choose(method="factor_graph", dependencies=tuple(Dependency("similar", j, k) for j, k in pairs))
+        models["factor graph"] = graph.model
+        notes.append(f"Factor graph: the balance {graph.balance} is best.")
 
     probs = {"majority vote": majority_vote(test.votes, num_classes=classes)}
     probs |= {name: predict_probs(model, test.votes) for name, model in models.items()}
@@ -114,7 +113,7 @@ def score_study(
         # Words stay as they are: on a common scale the rare ones would drown the others.
         form: Callable[[np.ndarray], Any] = sparse.csr_array if text else np.asarray
         targets = {
-            "end model on latent class": predict_probs(latent, train.votes),
+            "end model on latent class": predict_probs(latent.model, train.votes),
             "end model on majority vote": majority_vote(train.votes, num_classes=classes),
             "supervised end model": np.eye(classes)[train.labels],
         }
@@ -134,45 +133,6 @@ def score_study(
         notes,
         said,
     )
-
-
-def _balances(study: VoteStudy) -> dict[str, np.ndarray | None]:
-    """Class balances to choose from; None learns it, where the method can."""
-    classes = study.num_classes
-    shares = np.maximum(class_shares(study.parts["val"].labels, 1, num_classes=classes)[0], 1e-3)
-    return {"learned": None, "uniform": np.full(classes, 1 / classes), "of validation rows": shares / shares.sum()}
-
-
-def choose_latent_class(
-    study: VoteStudy, *, cliques: tuple[tuple[int, ...], ...], strengths: Sequence[float], key: jax.Array
-) -> tuple[Any, str, list[list[str]]]:
-    """The latent class model whose balance and prior strength are best on validation rows, a note, and the choice."""
-    train, val, classes = study.parts["train"], study.parts["val"], study.num_classes
-    buckets = as_buckets(train.votes, num_classes=classes)._replace(inverse=None)
-    grid, found = [], []
-    for name, balance in _balances(study).items():
-        for strength in strengths:
-            model = _quiet(fit_latent_class)(
-                buckets, num_classes=classes, balance=balance, cliques=cliques, prior_strength=strength, key=key
-            )
-            quality = _quality(model, val)
-            found.append((quality, name, strength, model))
-            grid.append([name, f"{strength:g}", f"{quality[0]:.3f}", f"{-quality[1]:.3f}"])
-    _, name, strength, model = max(found, key=lambda one: one[0])
-    note = f"Latent class: on validation rows the balance {name} and prior strength {strength:g} are best."
-    return model, note, grid
-
-
-def _quality(model: Any, part: VotePart) -> tuple[float, float]:
-    """Accuracy and log likelihood, the more the better."""
-    found = row_scores(predict_probs(model, part.votes), part.labels)
-    return round(float(found["accuracy"].mean()), 9), -float(found["NLL"].mean())
-
-
-def _best(fit: Callable[..., Any], balances: Mapping[str, np.ndarray], part: VotePart) -> tuple[Any, str]:
-    """The model that is best on validation rows, and its balance."""
-    found = [(_quiet(fit)(balance=balance), name) for name, balance in balances.items()]
-    return max(found, key=lambda one: _quality(one[0], part))
 
 
 def _quiet(fit: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,6 +28,8 @@ from jlabel.weak_supervision.buckets import merge_buckets as merge_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError as WeakSupervisionError
 from jlabel.weak_supervision.checks import check_votes as check_votes
 from jlabel.weak_supervision.checks import dense_votes as dense_votes
+from jlabel.weak_supervision.choice import Choice as Choice
+from jlabel.weak_supervision.choice import choose_model as choose_model
 from jlabel.weak_supervision.decode import predict_probs as predict_probs
 from jlabel.weak_supervision.dependencies import Dependency as Dependency
 from jlabel.weak_supervision.end_classifier import EndClassifier as EndClassifier

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from jlabel.evaluation.checks import as_labels
 from jlabel.weak_supervision.buckets import Buckets, as_buckets, merge_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError, check_num_classes, check_votes
+from jlabel.weak_supervision.choice import choose_model
 from jlabel.weak_supervision.decode import predict_probs
 from jlabel.weak_supervision.givens import check_answers
 from jlabel.weak_supervision.groups import GroupModel, rule_accuracies
@@ -62,6 +63,7 @@ class LabelModel(BaseEstimator):
         buckets_: `Buckets` of all votes seen.
         classes_: `(C,)` 0 to C - 1.
         n_features_in_: M, number of rules.
+        chosen_: Settings that were chosen on `L_dev`; there only if it was given.
 
     Example:
         >>> votes = np.array([[1, 1, -1], [1, 1, 1], [0, -1, 0], [0, 0, 0], [1, 0, 1]])
@@ -100,16 +102,19 @@ class LabelModel(BaseEstimator):
         class_balance: ArrayLike | None = None,
         expert_rows: ArrayLike | None = None,
         expert_labels: ArrayLike | None = None,
+        L_dev: Any = None,
         **snorkel: Any,
     ) -> "LabelModel":
         """Fits the model to votes alone, or with what else is known.
 
         Args:
             L_train: `(N, M)` votes, -1 abstains; also a DataFrame, a sparse matrix of `vote + 1`, or `Buckets`.
-            Y_dev: Classes of some rows, any number of them: their shares become the class balance.
+            Y_dev: Classes of some rows, any number of them, -1 where unknown: their shares become the class balance.
             class_balance: `(C,)` class balance, goes before `Y_dev`. Without either the method's default holds:
                 learned (`latent_class`) or uniform.
             expert_rows: Rows whose class is known. expert_labels: Their classes.
+            L_dev: `(len(Y_dev), M)` votes of the rows of `Y_dev`: the balance (unless given) and the strength of the
+                prior are chosen on these rows by `choose_model`, see `chosen_`.
             snorkel: Training settings of Snorkel's `fit`; they do nothing here, and a warning says so.
 
         Returns:
@@ -127,9 +132,13 @@ class LabelModel(BaseEstimator):
                 f"{', '.join(snorkel)}: not needed, the fit ends when it is done (seeds: LabelModel(random_state=...))",
                 UserWarning, stacklevel=2,
             )  # fmt: skip
-        if class_balance is None and Y_dev is not None:
+        if L_dev is not None and Y_dev is None:
+            raise WeakSupervisionError("L_dev needs Y_dev, the classes of its rows")
+        if class_balance is None and Y_dev is not None and L_dev is None:
             class_balance = self._shares(Y_dev)
         self.partial_fit(L_train, class_balance=class_balance, expert_rows=expert_rows, expert_labels=expert_labels)
+        if L_dev is not None:
+            self._choose(L_dev, Y_dev)
         self._fitted()
         return self
 
@@ -167,6 +176,7 @@ class LabelModel(BaseEstimator):
         self.buckets_, self._answers = buckets._replace(inverse=None), (answered[order], labels[order])
         if class_balance is not None:
             self._balance = class_balance
+            getattr(self, "chosen_", {}).pop("balance", None)
         self.classes_, self.n_features_in_ = np.arange(classes), buckets.rows.shape[1]
         self._model = None
         return self
@@ -262,8 +272,25 @@ class LabelModel(BaseEstimator):
         """Whether the votes determine the answer: `identifiability_report` of the model and all votes seen."""
         return identifiability_report(self._fitted(), self.buckets_)
 
+    def _choose(self, votes: Any, labels: Any) -> None:
+        given = getattr(self, "_balance", None)
+        chosen = choose_model(
+            self.buckets_, votes, labels, num_classes=self.cardinality, method=self.method,
+            balances=None if given is None else {"given": given}, **self._given(), **self.hyper,
+        )  # fmt: skip
+        self.chosen_ = chosen.options
+
+    def _given(self) -> dict[str, Any]:
+        """Answers and key of a fit."""
+        answered, labels = self._answers
+        key = jax.random.key(check_random_state(self.random_state).randint(2**31 - 1))
+        if not len(answered):
+            return {"key": key}
+        rows = np.searchsorted(_row_keys(self.buckets_.rows), answered)
+        return {"expert_rows": rows, "expert_labels": labels, "key": key}
+
     def _forget(self) -> None:
-        for name in ("buckets_", "_answers", "_balance", "_model"):
+        for name in ("buckets_", "_answers", "_balance", "_model", "chosen_"):
             self.__dict__.pop(name, None)
 
     def _shares(self, labels: ArrayLike) -> np.ndarray:
@@ -277,14 +304,10 @@ class LabelModel(BaseEstimator):
     def _fitted(self) -> Any:
         check_is_fitted(self, "buckets_", msg="this LabelModel has seen no votes: call fit or partial_fit first")
         if self._model is None:
-            method = check_method(self.method)
-            answered, labels = self._answers
-            rows = np.searchsorted(_row_keys(self.buckets_.rows), answered) if len(answered) else None
-            key = jax.random.key(check_random_state(self.random_state).randint(2**31 - 1))
+            settings = {"balance": getattr(self, "_balance", None), **self.hyper, **getattr(self, "chosen_", {})}
             self._model = fit_method(
-                method, self.buckets_, num_classes=self.cardinality, balance=getattr(self, "_balance", None),
-                expert_rows=rows, expert_labels=None if rows is None else labels, key=key, **self.hyper,
-            )  # fmt: skip
+                check_method(self.method), self.buckets_, num_classes=self.cardinality, **self._given(), **settings
+            )
             self._warn_once()
         return self._model
 

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.label_model_fits import choose_latent_class, row_scores
+from experiments.label_model_fits import row_scores
 from experiments.label_models import LabelModelsConfig, run
 from experiments.weasul_data import load_study
 from jlabel import InputError
-from jlabel.weak_supervision import majority_vote, predict_probs
+from jlabel.weak_supervision import choose_model, majority_vote, predict_probs
 from tests.experiments.test_active_weasul import archive
 
 VOTES = Path(__file__).parents[2].parent / "shared" / "data" / "votes"
@@ -71,9 +71,13 @@ def test_several_archives_of_several_classes(tmp_path):
 def test_real_votes_reach_their_target(name, target, majority):
     study = load_study(f"npz:{VOTES / name}.npz")
     test = study.parts["test"]
-    model, _, grid = choose_latent_class(study, cliques=(), strengths=(0.1, 1, 20, 100), key=jax.random.key(0))
-    assert len(grid) == 12
-    assert row_scores(predict_probs(model, test.votes), test.labels)["accuracy"].mean() > target
+    val = study.parts["val"]
+    chosen = choose_model(
+        study.parts["train"].votes, val.votes, val.labels, num_classes=study.num_classes,
+        strengths=(0.1, 1, 20, 100), key=jax.random.key(0),
+    )  # fmt: skip
+    assert len(chosen.tried) == 12
+    assert row_scores(predict_probs(chosen.model, test.votes), test.labels)["accuracy"].mean() > target
     votes = majority_vote(test.votes, num_classes=study.num_classes)
     assert abs(row_scores(votes, test.labels)["accuracy"].mean() - majority) < 5e-5
 
