@@ -41,7 +41,7 @@ def from_flags(config_type: Callable[..., C], values: flags.FlagValues, **fixed:
             found[field.name] = tuple(value) if isinstance(value, list) else value
     for name, number in {"seeds": int, "fine_counts": int, "threshold": int, "rates": float}.items():
         try:
-            if name in found:
+            if isinstance(found.get(name), tuple):
                 found[name] = tuple(number(text) for text in found[name])
         except ValueError as error:
             kind = "whole numbers" if number is int else "numbers"
