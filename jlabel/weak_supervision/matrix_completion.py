@@ -83,7 +83,7 @@ def fit_matrix_completion(
     Two classes: `min_z sum_{i, j in different groups} ((S^-1 + z z^T)_ij)^2` with S the covariance of the indicators
     of joint votes, less one reference a group. Then `c = (1 + z^T S z) / (p (1 - p))` and
     `Cov(O, y) = S z / sqrt(c)`. z and -z fit alike: the one whose rules are right more often than by chance is kept,
-    unless the expert's answers contradict it by two standard errors (four answers of four, say).
+    unless the answered buckets contradict it at every start by two standard errors (four buckets of four, say).
     More classes: softmax tables matched to the moments of pairs and triples of groups (pairs alone leave a rotation).
 
     Fitting sees counts only: beyond one pass over the votes its cost does not depend on N. The largest object is the
@@ -101,12 +101,14 @@ def fit_matrix_completion(
         learning_rate: Adam's.
         expert_rows: `(Q,)` rows that an expert labelled; buckets where `votes` is `Buckets` without `inverse`.
         expert_labels: `(Q,)` their classes.
-        penalty: Weight of `sum_i |p_i - e_{y_i}|^2 / 2` over the answers; "auto" is the largest `d^2 L / dz_i^2`.
+        penalty: Weight of `sum_i |p_i - e_{y_i}|^2 / 2` over the answers; "auto" is the largest `d^2 L / dz_i^2`
+            at the fit without answers, so that answers weigh as much as the votes' moments.
         trusted_rule: The rule known to beat chance, which settles the sign; None asks all rules together.
         key: Typed key for the starts.
 
     Returns:
-        `GroupModel`; `params` holds `z` `(d,)` (or `logits`), `starts` and `losses`.
+        `GroupModel`; `params` holds `z` `(d,)` (or `logits`), `starts`, `losses`, and `weight` of answers where it is
+        automatic.
 
     Raises:
         WeakSupervisionError: Bad votes or settings, more than 64 joint votes in a group, cliques in a chordless ring.
@@ -176,6 +178,12 @@ def joint_tables(z: np.ndarray, stats: Statistics, p: float) -> tuple[np.ndarray
     c = (1 + z @ image) / (p * (1 - p))
     cov = np.concatenate([image, -stats.members @ image]) / np.sqrt(c)
     return np.stack([stats.shares - cov / (1 - p), stats.shares + cov / p], 1), float(c)
+
+
+def curvature(z: np.ndarray, stats: Statistics) -> float:
+    """`max_i d^2 L / dz_i^2` of matrix completion: four times the largest sum of squares over other groups."""
+    within = stats.members.T @ stats.members
+    return float(4 * np.max(np.sum(z**2) - within @ z**2, initial=0.0))
 
 
 def ordered_tables(layout: Layout, tables: np.ndarray) -> np.ndarray:
@@ -267,6 +275,14 @@ def _fit_binary(
     stats = statistics(overlaps)
     size = len(overlaps.columns)
     gain = better_than_chance(layout, trusted_rule) @ stats.covariance
+    weight = 0.0 if penalty == "auto" else float(penalty)
+    if answers is not None and penalty == "auto":
+        # Held fixed, from fit to fit too: shrinking z would lower a weight that follows it, whatever the tables.
+        alone = init or _fit_binary(
+            plan, overlaps, shares, None, constrain=constrain, starts=starts, init=None, steps=steps,
+            learning_rate=learning_rate, penalty=0.0, trusted_rule=trusted_rule, key=key,
+        )  # fmt: skip
+        weight = float(alone.params.get("weight", curvature(warm_start(alone, "z", (size,)), stats)))
     with jax.enable_x64(True):
         z = np.array(jax.random.normal(key, (starts, size), np.float64))
         # Tables of z and -z are valid together only for p = .5, so starts begin on the side that will be kept.
@@ -274,14 +290,15 @@ def _fit_binary(
         if init is not None:
             z[0] = warm_start(init, "z", (size,))
         found = _descend(
-            z, stats, np.log(shares), answers, 0.0 if penalty == "auto" else float(penalty), float(learning_rate),
-            steps=int(steps), constrain=constrain, auto=penalty == "auto",
+            z, stats, np.log(shares), answers, weight, float(learning_rate), steps=int(steps), constrain=constrain
         ) if size else (z, np.zeros((2, starts)))  # fmt: skip
     ends, losses = (np.asarray(part) for part in found)
     flip = ends @ gain < 0
     if answers is not None:
         kept = np.where(flip[:, None], -ends, ends)
-        flip ^= np.array([_overturned(z, stats, shares, answers) for z in kept])
+        contradicted = np.array([_contradicted(z, stats, shares, answers) for z in kept])
+        if contradicted.all():
+            flip = ~flip
     ends, loss = np.where(flip[:, None], -ends, ends), np.where(flip, losses[1], losses[0])
     best = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
     tables, _ = joint_tables(ends[best], stats, p)
@@ -289,27 +306,29 @@ def _fit_binary(
         plan.groups,
         build_tables(plan, layout, ordered_tables(layout, tables)),
         np.log(shares),
-        {"z": ends[best], "starts": ends, "losses": loss},
+        {"z": ends[best], "starts": ends, "losses": loss}
+        | ({"weight": weight} if penalty == "auto" and answers else {}),
         float(loss[best]),
     )
 
 
-def _overturned(z: np.ndarray, stats: Statistics, shares: np.ndarray, answers: Answers) -> bool:
-    """Whether answers speak for -z against the assumption that rules beat chance, by two standard errors.
+def _contradicted(z: np.ndarray, stats: Statistics, shares: np.ndarray, answers: Answers) -> bool:
+    """Whether the answered buckets speak for -z by two standard errors.
 
-    The lower loss would let a single surprising answer turn all classes around.
+    A bucket has one voice however often it was asked: the lower loss would let one surprising bucket, and those are
+    asked most, turn all classes around.
     """
     right = []
     for signed in (z, -z):
         tables, _ = joint_tables(signed, stats, float(shares[1]))
         entries = tables if answers.sums is None else answers.sums @ tables
         logits = answers.use @ np.log(np.clip(entries, CLIP, 1.0)) + np.log(shares)
-        right.append(answers.counts * (np.arange(len(shares)) == logits.argmax(1)[:, None]))
-    kept, turned = (float(np.maximum(one - other, 0).sum()) for one, other in (right, right[::-1]))
-    return turned > kept and turned - kept >= 2 * np.sqrt(turned + kept)
+        right.append((answers.counts * (np.arange(len(shares)) == logits.argmax(1)[:, None])).sum(1))
+    against, favour = int((right[1] > right[0]).sum()), int((right[0] > right[1]).sum())
+    return against > favour and against - favour >= 2 * np.sqrt(against + favour)
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "constrain", "auto"))
+@functools.partial(jax.jit, static_argnames=("steps", "constrain"))
 def _descend(
     z: jax.Array,
     stats: Statistics,
@@ -320,7 +339,6 @@ def _descend(
     *,
     steps: int,
     constrain: bool,
-    auto: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """Adam from every start at once; the ends `(s, d)`, and the losses there and at the other sign `(2, s)`."""
     size = stats.covariance.shape[0]
@@ -342,10 +360,7 @@ def _descend(
         if answers is not None:
             entries = tables if answers.sums is None else answers.sums @ tables
             logits = answers.use @ jnp.log(jnp.clip(entries, CLIP, 1.0)) + log_balance[None, :]
-            weight = penalty
-            if auto:
-                weight = 4 * jax.lax.stop_gradient(jnp.max(jnp.sum(z**2) - within @ z**2))
-            value += weight * expert_penalty(jax.nn.softmax(logits, -1), answers.counts)
+            value += penalty * expert_penalty(jax.nn.softmax(logits, -1), answers.counts)
         return value
 
     def fast(z: jax.Array) -> jax.Array:
