@@ -5,20 +5,23 @@ independent rules (half abstain, accuracy .75). Accuracies against the planted c
 work" is one start, 500 steps, no constraint, which is what the peer does; "default" is eight starts of 1,000 steps with
 tables held valid. The first call of a shape compiles: its seconds stand apart (0 where the shape was compiled before).
 "refit" is an active step at 10,000 rows: a warm start with one more expert answer, and probabilities of every bucket
-(the official Active WeaSuL code needs about 20 seconds). Each thread count gets a process of its own, pinned to so many
-cores; Snorkel slows with more threads.
-Needs `pip install -r benchmarks/requirements.txt` and `pip install --no-deps snorkel==0.10.0 munkres`; about three
+(the official Active WeaSuL code needs about 20 seconds). "10^8 votes" is compressed in 100 chunks and fitted from the
+buckets, in a process without the peer, whose highest memory stands beside it; times do not include the drawing. Each
+thread count gets a process of its own, pinned to so many cores; Snorkel slows with more threads.
+Needs `pip install -r benchmarks/requirements.txt` and `pip install --no-deps snorkel==0.10.0 munkres`; about six
 minutes a thread count, `--quick` takes half a minute.
 
 Goals, as multiples of the peer's speed: fit (10^4, 10) 50, (10^4, 50) 35, (10^6, 10) 30, (10^6, 50) 25; predict 3;
-refit 10 ms.
+refit 10 ms; 10^8 votes 2 GB.
 """
 
 import functools
+import multiprocessing
+import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,9 +34,9 @@ EPOCHS = 500
 HEADERS = ("work", "threads", "compile s", "snorkel ms", "ours ms", "times faster (quartiles)", "goal")
 
 
-def draw_votes(num_rows: int, num_rules: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_votes(num_rows: int, num_rules: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Votes of rules that are right three times in four and abstain half the time, and the classes."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, num_rows, dtype=np.int8)
     right = rng.random((num_rows, num_rules), np.float32) < 0.75
     votes = np.where(right, y[:, None], 1 - y[:, None])
@@ -119,6 +122,44 @@ def _refit(num_rows: int, *, threads: int, repeats: int, clock: Any) -> list[lis
     return [[f"refit, {num_rows:,} x 3", threads, cold - times.median, "-", times.median * 1e3, "-", "10 ms"]]
 
 
+def _fit_chunks(num_rows: int, num_rules: int, method: str) -> tuple[float, float, float]:
+    """Seconds to compress 100 chunks and to fit, and the process's highest memory in GB; runs in its own process."""
+    import jax
+
+    from jlabel import weak_supervision
+
+    drawing = 0.0
+
+    def chunks() -> Iterator[np.ndarray]:
+        nonlocal drawing
+        for seed in range(100):
+            start = time.perf_counter()
+            votes, _ = draw_votes(num_rows // 100, num_rules, seed=seed)
+            drawing += time.perf_counter() - start
+            yield votes
+
+    start = time.perf_counter()
+    buckets = weak_supervision.compress_chunks(chunks())
+    compressing = time.perf_counter() - start - drawing
+    start = time.perf_counter()
+    getattr(weak_supervision, method)(buckets, num_classes=2, key=jax.random.key(0))
+    fitting = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024
+    return compressing, fitting, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _many_votes(*, threads: int) -> list[list]:
+    found: list[list] = []
+    for num_rows, num_rules in ((10**7, 10), (10**6, 100)):
+        for method in ("fit_latent_class", "fit_matrix_completion"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                compressing, fitting, memory = pool.apply(_fit_chunks, (num_rows, num_rules, method))
+            work = f"10^8 votes, {num_rows:,} x {num_rules}: compress, {method} ({memory:.2f} GB)"
+            found.append([work, threads, "-", "-", f"{compressing * 1e3:.0f} + {fitting * 1e3:.0f}", "-", "2 GB"])
+            print(found[-1], file=sys.stderr, flush=True)
+    return found
+
+
 def measure(*, quick: bool, threads: int, repeats: int, clock: Callable[[], float]) -> list[list[Any]]:
     """Rows of the table for one thread count; the process must not have imported PyTorch before."""
     pin_threads(threads)
@@ -132,7 +173,8 @@ def measure(*, quick: bool, threads: int, repeats: int, clock: Callable[[], floa
     for case in CASES[:2] if quick else CASES:
         found += _fit_and_predict(*case, threads=threads, repeats=repeats, clock=clock)
         print(*found[-3:], sep="\n", file=sys.stderr, flush=True)
-    return found + _refit(10**4, threads=threads, repeats=repeats, clock=clock)
+    found += _refit(10**4, threads=threads, repeats=repeats, clock=clock)
+    return found if quick else found + _many_votes(threads=threads)
 
 
 def main() -> None:

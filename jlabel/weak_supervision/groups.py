@@ -1,7 +1,7 @@
 """Groups of rules: who depends on whom, the joint votes a group casts, and the model made of their tables."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from jlabel.weak_supervision.buckets import compress
 from jlabel.weak_supervision.checks import WeakSupervisionError
 
 MAX_JOINT_VOTES = 64
+_BLOCK_ROWS = 1 << 15
 CLIP = 1e-6  # probabilities below it count as it: one vote never seen in a class must not decide alone
 
 
@@ -179,6 +180,12 @@ def stored_votes(rows: Any) -> sparse.csr_array:
     return rows if sparse.issparse(rows) else sparse.csr_array(rows + np.int8(1))
 
 
+def stored_blocks(rows: Any) -> Iterator[sparse.csr_array]:
+    """Rows of votes as sparse matrices, a block at a time: to make one of all takes twenty times their bytes."""
+    for start in range(0, rows.shape[0], _BLOCK_ROWS):
+        yield stored_votes(rows[start : start + _BLOCK_ROWS])
+
+
 def some_columns(rows: Any, rules: Sequence[int]) -> np.ndarray:
     """The votes of some rules as an int8 array."""
     if sparse.issparse(rows):
@@ -188,12 +195,14 @@ def some_columns(rows: Any, rules: Sequence[int]) -> np.ndarray:
 
 def layout_of(rows: Any, num_classes: int, units: Sequence[tuple[int, ...]], **options: bool) -> Layout:
     """Layout of rows of votes, dense or sparse."""
-    stored = stored_votes(rows)
-    num_rows, num_rules = stored.shape
+    num_rows, num_rules = rows.shape
     width = num_classes + 1
-    seen = np.bincount(stored.indices.astype(np.int64) * width + stored.data, minlength=num_rules * width) > 0
-    seen = seen.reshape(num_rules, width)
-    seen[:, 0] = np.bincount(stored.indices, minlength=num_rules) < num_rows
+    cast = np.zeros((num_rules, width), np.int64)
+    for stored in stored_blocks(rows):
+        votes = stored.indices.astype(np.int64) * width + stored.data
+        cast += np.bincount(votes, minlength=num_rules * width).reshape(num_rules, width)
+    seen = cast > 0
+    seen[:, 0] = cast.sum(1) < num_rows
     joint = {u: distinct(some_columns(rows, unit))[0] for u, unit in enumerate(units) if len(unit) > 1}
     return make_layout(units, seen, joint, **options)
 
@@ -213,24 +222,34 @@ def match_rows(table: np.ndarray, joint: np.ndarray) -> np.ndarray:
 
 def design(layout: Layout, rows: Any, num_classes: int) -> sparse.csr_array:
     """`(R, D)` indicators of the joint votes, all-abstain columns left empty: they follow from the others."""
-    stored = stored_votes(rows)
-    num_rows, num_rules = stored.shape
-    column = np.full((num_rules, num_classes + 1), -1, np.int64)
+    num_rows, num_rules = rows.shape
+    column = np.full((num_rules, num_classes + 1), -1, np.int32)
     for u, unit in enumerate(layout.units):
         if len(unit) == 1:
             votes = layout.rows[u][:, 0]
             column[unit[0], votes + 1] = np.arange(layout.starts[u], layout.starts[u + 1])
-    row = np.repeat(np.arange(num_rows), np.diff(stored.indptr))
-    where = column[stored.indices, stored.data]
-    row_parts, column_parts = [row[where >= 0]], [where[where >= 0]]
+    joint = []  # of units of several rules: the column of each row, -1 for none
     for u, unit in enumerate(layout.units):
         if len(unit) > 1 and len(layout.rows[u]):
             place = match_rows(layout.rows[u], some_columns(rows, unit))
-            keep = np.flatnonzero(place >= int(layout.silent[u]))
-            row_parts.append(keep)
-            column_parts.append(place[keep] + layout.starts[u])
-    row, columns = np.concatenate(row_parts), np.concatenate(column_parts)
-    return sparse.csr_array((np.ones(len(row)), (row, columns)), shape=(num_rows, layout.size))
+            joint.append(np.where(place >= int(layout.silent[u]), place + layout.starts[u], -1).astype(np.int32))
+    parts, lengths, start = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], 0
+    for stored in stored_blocks(rows):
+        size = stored.shape[0]
+        row = np.repeat(np.arange(size, dtype=np.int32), np.diff(stored.indptr))
+        where = column[stored.indices, stored.data]
+        if joint:
+            row = np.concatenate([row, *[np.arange(size, dtype=np.int32)] * len(joint)])
+            where = np.concatenate([where, *(place[start : start + size] for place in joint)])
+            order = np.argsort(row, kind="stable")
+            row, where = row[order], where[order]
+        kept = where >= 0
+        parts.append(where[kept])
+        lengths.append(np.bincount(row[kept], minlength=size))
+        start += size
+    columns = np.concatenate(parts)
+    indptr = np.cumsum(np.concatenate(lengths)).astype(np.int32 if len(columns) < 2**31 else np.int64)
+    return sparse.csr_array((np.ones(len(columns)), columns, indptr), shape=(num_rows, layout.size))
 
 
 def marginal(rules: tuple[int, ...], rows: np.ndarray, wanted: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from jlabel.weak_supervision.groups import (
     layout_of,
     match_rows,
     some_columns,
-    stored_votes,
+    stored_blocks,
     vote_problems,
 )
 from jlabel.weak_supervision.matrix_completion import (
@@ -208,9 +208,10 @@ def _warnings(report: dict[str, Any], overlaps: Overlaps, buckets: Buckets, num_
         found.append(f"the groups cast too few different votes to tell {num_classes} classes apart: add rules")
     if report["dead_rules"]:
         found.append(f"rules {report['dead_rules']} say the same on every row: they weigh nothing")
-    stored = stored_votes(buckets.rows)
-    silent = np.flatnonzero(np.bincount(stored.data, minlength=num_classes + 1)[1:] == 0)
-    if len(silent) and stored.nnz:
+    blocks = stored_blocks(buckets.rows)
+    cast = sum((np.bincount(part.data, minlength=num_classes + 1)[1:] for part in blocks), np.zeros(num_classes))
+    silent = np.flatnonzero(cast == 0)
+    if 0 < len(silent) < num_classes:
         found.append(f"no rule votes for the classes {silent.tolist()}")
     null = report["null_directions"]
     if null is not None and len(null):

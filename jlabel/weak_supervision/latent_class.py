@@ -20,7 +20,7 @@ from jlabel.weak_supervision.groups import (
     design,
     layout_of,
     plan_groups,
-    stored_votes,
+    stored_blocks,
     vote_problems,
 )
 
@@ -225,10 +225,12 @@ def _by_unit(layout: Layout, values: np.ndarray) -> np.ndarray:
 
 def majority_shares(rows: Any, num_classes: int) -> np.ndarray:
     """`(R, C)` shares of the classes with most votes; ties share, and so do all classes where no rule votes."""
-    stored = stored_votes(rows)
-    row = np.repeat(np.arange(stored.shape[0], dtype=np.int64), np.diff(stored.indptr))
-    cells = stored.shape[0] * num_classes
-    tally = np.bincount(row * num_classes + stored.data - 1, minlength=cells).reshape(-1, num_classes)
+    tallies = [np.zeros((0, num_classes), np.int64)]
+    for stored in stored_blocks(rows):
+        row = np.repeat(np.arange(stored.shape[0], dtype=np.int64), np.diff(stored.indptr))
+        cast = np.bincount(row * num_classes + stored.data - 1, minlength=stored.shape[0] * num_classes)
+        tallies.append(cast.reshape(-1, num_classes))
+    tally = np.concatenate(tallies)
     top = tally == tally.max(1, keepdims=True)
     return top / top.sum(1, keepdims=True)
 
@@ -296,12 +298,10 @@ def _best_order(layout: Layout, log_tables: np.ndarray, pi: np.ndarray) -> np.nd
 
 
 def _alike(matrix: sparse.csr_array) -> Any:
-    by_column = sparse.csc_array(matrix)
+    """Whether columns hold the same rows, told from random weights summed over their rows, in the same order."""
+    prints = matrix.T @ np.random.default_rng(0).random((matrix.shape[0], 2))
 
     def same(a: np.ndarray, b: np.ndarray) -> bool:
-        def rows_of(column: int) -> np.ndarray:
-            return by_column.indices[by_column.indptr[column] : by_column.indptr[column + 1]]
-
-        return all(np.array_equal(rows_of(x), rows_of(y)) for x, y in zip(a.tolist(), b.tolist(), strict=True))
+        return bool(np.array_equal(prints[a], prints[b]))
 
     return same

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import sparse
 
 from jlabel.weak_supervision.buckets import Buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError
@@ -131,12 +130,11 @@ def _triples(votes: Any, overlaps: Overlaps, num_classes: int) -> tuple[np.ndarr
             anchors += own
     rows, counts = (votes.rows, votes.counts) if isinstance(votes, Buckets) else (votes, np.ones(votes.shape[0]))
     matrix = design(layout, rows, num_classes)
-    full = sparse.csr_array(matrix.copy())
     silent = np.flatnonzero(layout.silent)
     triples = np.zeros((len(anchors), size, size))
     # Silent columns are empty in the design; they hold where no other of the unit does.
-    for start in range(0, full.shape[0], 1 << 13):
-        block = full[start : start + (1 << 13)].toarray()
+    for start in range(0, matrix.shape[0], 1 << 13):
+        block = matrix[start : start + (1 << 13)].toarray()
         sums = np.add.reduceat(block, first, axis=1)
         block[:, first[silent]] = 1 - sums[:, silent]
         weight = np.asarray(counts[start : start + (1 << 13)], np.float64)
