@@ -22,6 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,16 @@ def _fit_chunks(num_rows: int, num_rules: int, method: str) -> tuple[float, floa
     start = time.perf_counter()
     getattr(weak_supervision, method)(buckets, num_classes=2, key=jax.random.key(0))
     fitting = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    return compressing, fitting, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return compressing, fitting, _peak_memory()
+
+
+def _peak_memory() -> float:
+    """Highest memory of this process in GB; getrusage would count what its parent held when it was started."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # macOS: bytes
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e9
 
 
 def _many_votes(*, threads: int) -> list[list]:
