@@ -1,10 +1,12 @@
-"""Predict a user's own pictures, texts or features with the model that a fusion study left behind.
+"""Predict a user's own pictures, texts or features with the model that a study left behind.
 
     python -m experiments.predict --workdir=runs/pet_fusion --input=folder:my_pictures --output=my_pictures.csv
     python -m experiments.predict --workdir=runs/arxiv_fusion --input='csv:new.csv?text=body&label=' --output=out.csv
+    python -m experiments.predict --workdir=runs/universal_model --input=folder:new --domain=zoo --output=new.csv
 
 Writes a CSV with a row per picture or text (the columns are listed at `columns`) and, beside it, an HTML page of them.
-The model is that of the study's first method and first seed. Rows are read a batch at a time.
+The model is that of a fusion study's first method and first seed, or the one model of `experiments.universal_model`,
+which answers in every domain's own classes. Rows are read a batch at a time.
 """
 
 import csv
@@ -25,6 +27,7 @@ from experiments.common import from_flags, run_main, written_whole
 from experiments.fusion_model import FusionModel, load_model
 from experiments.fusion_training import labels_above
 from experiments.predict_gallery import Gallery, Tile
+from experiments.universal_files import UniversalModel, holds_universal_model, load_universal_model
 from jlabel import InputError
 from jlabel.data import Source
 from jlabel.data.texts import bucket_length
@@ -35,6 +38,8 @@ from jlabel.training import check_positive
 __all__ = ["PredictConfig", "Summary", "columns", "predict"]
 
 READ_THREADS = 4
+
+Model = FusionModel | UniversalModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class PredictConfig:
     beam: int = 5
     gallery: str | None = None
     skip_broken: bool = False
+    domain: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, before anything is read or written."""
@@ -101,19 +107,21 @@ class Summary(NamedTuple):
     gallery: Path | None = None
 
 
-def columns(model: FusionModel, beam: int) -> list[str]:
+def columns(model: Model, beam: int) -> list[str]:
     """Header of the CSV.
 
-    ``name``; ``label`` and ``probability``: the best label of the fine set; ``all_labels``, joined by " | ", where rows
-    of the study had several: those that are likely enough beside the best; for a graph ``path``, the likeliest path
-    among the beam's that ends at that label (the likeliest of all where none does), titles below the root joined by
-    " > ", and ``path_probability``; ``alternative_K`` and its probability: the other paths, best first; then for
-    every label set ``best:SET`` and the probabilities ``SET:LABEL``.
+    ``name``; ``label`` and ``probability``: the best label of the fine set, or of the chosen domain; ``all_labels``,
+    joined by " | ", where rows of the study had several: those that are likely enough beside the best; for a graph
+    ``path``, the likeliest path among the beam's that ends at that label (the likeliest of all where none does), titles
+    below the root joined by " > ", and ``path_probability``; ``alternative_K`` and its probability: the other paths,
+    best first; then for every label set, or domain, ``best:SET`` and the probabilities ``SET:LABEL``.
     """
-    header = ["name", "label", "probability"] + ["all_labels"] * (model.fitted.threshold is not None)
-    if model.method.apply_fn is not None:
-        header += ["path", "path_probability"]
-        header += [f"alternative_{k}{part}" for k in range(1, beam) for part in ("", "_probability")]
+    header = ["name", "label", "probability"]
+    if isinstance(model, FusionModel):
+        header += ["all_labels"] * (model.fitted.threshold is not None)
+        if model.method.apply_fn is not None:
+            header += ["path", "path_probability"]
+            header += [f"alternative_{k}{part}" for k in range(1, beam) for part in ("", "_probability")]
     for name, labels in _label_sets(model).items():
         header += [f"best:{name}", *(f"{name}:{label}" for label in labels)]
     return header
@@ -132,7 +140,7 @@ def predict(config: PredictConfig) -> Summary:
       InputError: no model in the workdir, an input that cannot be read or is of another kind than the model's, or a
         place that cannot be written; then neither file is written.
     """
-    model = load_model(Path(config.workdir).expanduser())
+    model = _load(Path(config.workdir).expanduser(), config.domain)
     source = jlabel.data.open(config.input, config.split, skip_broken=config.skip_broken)
     _check_kind(model, source, config.workdir)
     if source.kind == "features" and config.gallery:
@@ -165,6 +173,17 @@ def predict(config: PredictConfig) -> Summary:
     return summary
 
 
+def _load(workdir: Path, domain: str | None) -> Model:
+    """The model of either kind of study."""
+    if holds_universal_model(workdir):
+        return load_universal_model(workdir, domain=domain)
+    if domain is not None:
+        raise InputError(
+            f"domain={domain!r}: the model in {str(workdir)!r} is of no universal_model study; leave it out"
+        )
+    return load_model(workdir)
+
+
 def _check_file(name: str, path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{name}={str(path)!r} is a folder; name a file in it")
@@ -172,7 +191,7 @@ def _check_file(name: str, path: Path) -> None:
         raise InputError(f"{name}={str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
 
 
-def _check_kind(model: FusionModel, source: Source, workdir: str) -> None:
+def _check_kind(model: Model, source: Source, workdir: str) -> None:
     """Refuse features for a model of pictures, pictures for one of features, and rows of another width."""
     names = {"image": "pictures", "text": "texts"}
     wanted = names.get(model.net.kind) or f"rows of {model.net.dim} features"
@@ -181,16 +200,24 @@ def _check_kind(model: FusionModel, source: Source, workdir: str) -> None:
         raise InputError(f"{source.spec} holds {given}, but the model in {workdir!r} was trained on {wanted}")
 
 
-def _label_sets(model: FusionModel) -> dict[str, tuple[str, ...]]:
+def _label_sets(model: Model) -> dict[str, tuple[str, ...]]:
     """Labels of each set, the fine set first."""
+    if isinstance(model, UniversalModel):
+        return model.label_sets
     sets = {s.name: s.labels for s in model.plan.graph.label_sets}
     return {model.fine_set: sets[model.fine_set], **sets}
 
 
-def _known_labels(model: FusionModel, source: Source, spec: str) -> tuple[str | None, np.ndarray]:
-    """Label set and classes ``[N]`` of an input that is labelled with the graph's words; -1 where unknown."""
+def _known_labels(model: Model, source: Source, spec: str) -> tuple[str | None, np.ndarray]:
+    """Label set and classes ``[N]`` of an input that is labelled with the model's words; -1 where unknown."""
     unknown = np.full(len(source), -1)
     if not source.label_names:
+        return None, unknown
+    if isinstance(model, UniversalModel):
+        for domain, names in model.label_sets.items():
+            if set(source.label_names) <= set(names):
+                places = np.array([names.index(name) for name in source.label_names])
+                return domain, np.where(source.labels >= 0, places[source.labels], -1)
         return None, unknown
     for wanted in (model.fine_set, None):
         try:
@@ -201,7 +228,7 @@ def _known_labels(model: FusionModel, source: Source, spec: str) -> tuple[str | 
     return None, unknown
 
 
-def _predictions(model: FusionModel, source: Source, config: PredictConfig) -> Iterator[Prediction]:
+def _predictions(model: Model, source: Source, config: PredictConfig) -> Iterator[Prediction]:
     """Every row's prediction, in order; the next batch is read while the model works on this one."""
     size = config.batch_size
 
@@ -235,9 +262,9 @@ def _predictions(model: FusionModel, source: Source, config: PredictConfig) -> I
                 yield _prediction(model, str(names[row]), {k: v[place] for k, v in found.items()})
 
 
-def _prediction(model: FusionModel, name: str, out: dict[str, np.ndarray]) -> Prediction:
+def _prediction(model: Model, name: str, out: dict[str, np.ndarray]) -> Prediction:
     probs = {label_set: out[f"probs/{label_set}"] for label_set in _label_sets(model)}
-    if "paths" not in out:
+    if isinstance(model, UniversalModel) or "paths" not in out:
         return Prediction(name, probs, [])
     graph, fine = model.plan.graph, model.plan.graph.label_set(model.fine_set).nodes
     best = fine[int(probs[model.fine_set].argmax())]
@@ -252,18 +279,18 @@ def _prediction(model: FusionModel, name: str, out: dict[str, np.ndarray]) -> Pr
     return Prediction(name, probs, paths)
 
 
-def _cells(model: FusionModel, row: Prediction, beam: int) -> list[str]:
+def _cells(model: Model, row: Prediction, beam: int) -> list[str]:
     """One line of the CSV."""
     sets = _label_sets(model)
     fine = row.probs[model.fine_set]
     names = sets[model.fine_set]
     cells = [row.name, names[int(fine.argmax())], _number(fine.max())]
-    if model.fitted.threshold is not None:
+    if isinstance(model, FusionModel) and model.fitted.threshold is not None:
         # The threshold is one of probabilities before the temperature.
         log_probs = np.log(np.maximum(fine, 1e-30)) * model.fitted.temperature
         likely = np.flatnonzero(labels_above(log_probs[None], model.fitted.threshold)[0])
         cells.append(" | ".join(names[c] for c in sorted(likely, key=lambda c: (-fine[c], c))))
-    if model.method.apply_fn is not None:
+    if isinstance(model, FusionModel) and model.method.apply_fn is not None:
         for nodes, prob in row.paths:
             cells += [_titles(model, nodes), _number(prob)]
         cells += ["", ""] * (beam - len(row.paths))
@@ -280,13 +307,13 @@ def _number(value: Any) -> str:
     return f"{float(value):.6f}"
 
 
-def _tile(model: FusionModel, row: int, found: Prediction, wrong: bool) -> Tile:
+def _tile(model: Model, row: int, found: Prediction, wrong: bool) -> Tile:
     """The picture's place on the page."""
     fine = found.probs[model.fine_set]
     best = int(fine.argmax())
     label = _label_sets(model)[model.fine_set][best]
     border, parts = "none", [f"{label} {fine[best]:.2f}"]
-    if found.paths:
+    if isinstance(model, FusionModel) and found.paths:
         nodes, prob = found.paths[0]
         open_choice = model.plan.paths.uncertain[model.plan.offsets[model.fine_set] + best][nodes].any()
         border = "nondeterministic" if open_choice else "deterministic"
@@ -297,13 +324,16 @@ def _tile(model: FusionModel, row: int, found: Prediction, wrong: bool) -> Tile:
 
 def define_flags() -> None:
     """Define the flags of the binary."""
-    flags.DEFINE_string("workdir", None, "The --workdir of a finished fusion study.")
+    flags.DEFINE_string("workdir", None, "The --workdir of a finished study: a fusion study or universal_model.")
     flags.DEFINE_string("input", None, "What to predict, as jlabel.data.open takes it: folder:DIR, parquet:GLOB, ...")
     flags.DEFINE_string("output", None, "CSV file to write; its folder must exist.")
     flags.DEFINE_string("split", "all", "Rows of the input: train, val, test or all.")
     flags.DEFINE_integer("batch_size", 64, "Rows the model takes at once.")
     flags.DEFINE_integer("beam", 5, "Paths listed for a row: the one taken and its alternatives.")
     flags.DEFINE_string("gallery", None, "HTML page of the pictures or texts; by default beside the CSV; empty: none.")
+    flags.DEFINE_string(
+        "domain", None, "Of a universal model: the domain whose classes `label` is of; default the first."
+    )
     flags.DEFINE_bool("skip_broken", False, "Leave out rows that cannot be read; they are counted and listed.")
 
 

@@ -5,9 +5,21 @@ taxonomy = build_taxonomy(relations)                                      # read
 targets = universal_targets(taxonomy, domain, labels)                     # train one head; domain_probs leads back
 """
 
+from jlabel.taxonomy.baselines import Scheme as Scheme
+from jlabel.taxonomy.baselines import majority_class as majority_class
+from jlabel.taxonomy.baselines import multi_head_scheme as multi_head_scheme
+from jlabel.taxonomy.baselines import single_scheme as single_scheme
+from jlabel.taxonomy.baselines import union_scheme as union_scheme
+from jlabel.taxonomy.baselines import universal_scheme as universal_scheme
 from jlabel.taxonomy.checks import TaxonomyError as TaxonomyError
+from jlabel.taxonomy.choose import CANDIDATES as CANDIDATES
+from jlabel.taxonomy.choose import Candidate as Candidate
+from jlabel.taxonomy.choose import Fold as Fold
+from jlabel.taxonomy.choose import RelationChoice as RelationChoice
+from jlabel.taxonomy.choose import choose_relations as choose_relations
 from jlabel.taxonomy.cross import cross_counts as cross_counts
 from jlabel.taxonomy.cross import cross_predictions as cross_predictions
+from jlabel.taxonomy.dropout_head import DropoutHead as DropoutHead
 from jlabel.taxonomy.edits import add_domain as add_domain
 from jlabel.taxonomy.edits import edit_relations as edit_relations
 from jlabel.taxonomy.intervals import EdgeIntervals as EdgeIntervals
@@ -16,6 +28,11 @@ from jlabel.taxonomy.intervals import edge_intervals as edge_intervals
 from jlabel.taxonomy.known import Spread as Spread
 from jlabel.taxonomy.known import overlap_relations as overlap_relations
 from jlabel.taxonomy.known import relations_by_name as relations_by_name
+from jlabel.taxonomy.models import Head as Head
+from jlabel.taxonomy.models import HeadRun as HeadRun
+from jlabel.taxonomy.models import TrainedHeads as TrainedHeads
+from jlabel.taxonomy.models import fit_heads as fit_heads
+from jlabel.taxonomy.models import make_head as make_head
 from jlabel.taxonomy.network import UniversalHead as UniversalHead
 from jlabel.taxonomy.objective import target_table as target_table
 from jlabel.taxonomy.objective import universal_loss as universal_loss

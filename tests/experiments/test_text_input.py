@@ -189,7 +189,7 @@ def test_a_model_whose_pretrained_encoder_is_gone(frozen_study, tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lstm_study", "tuned_study"])
+@pytest.mark.parametrize("name", ["lstm_study", pytest.param("tuned_study", marks=pytest.mark.slow)])
 def test_a_model_cut_short_is_one_clear_line(name, request, tmp_path, capsys):
     study = request.getfixturevalue(name)
     shutil.copytree(study.run / "model", tmp_path / "run" / "model")

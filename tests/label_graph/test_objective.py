@@ -122,13 +122,12 @@ def test_paths_and_tree_equal_plain_python(spec, gate):
 
 
 OPTIONS = [
-    {},
     {"gate": "learned"},
-    {"gate": "none"},
-    {"competition": "component"},
-    {"objective": "marginal"},
     {"objective": "marginal", "credit": "all", "gate": "learned"},
-    {"pool": "sum"},
+    *(
+        pytest.param(options, marks=pytest.mark.slow)
+        for options in ({}, {"gate": "none"}, {"competition": "component"}, {"objective": "marginal"}, {"pool": "sum"})
+    ),
 ]
 
 
@@ -154,7 +153,7 @@ def test_tree_and_paths_give_the_same_loss_and_gradient(spec, options, decoder):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), results[0][1], results[1][1])
 
 
-@pytest.mark.parametrize("gate", ["uniform", "none"])
+@pytest.mark.parametrize("gate", ["uniform", pytest.param("none", marks=pytest.mark.slow)])
 def test_both_samplers_estimate_the_same_gradient(gate, graph, plan):
     apply_fn, table = table_apply(12), jax.random.normal(jax.random.key(7), (13, 13)) * 0.5
     batch = {"features": jnp.zeros((1, 1)), "target": jnp.array([0])}
@@ -169,7 +168,7 @@ def test_both_samplers_estimate_the_same_gradient(gate, graph, plan):
     assert np.abs(grads[0]).max() > 0.03
 
 
-@pytest.mark.parametrize("baseline", [0.0, 0.5])
+@pytest.mark.parametrize("baseline", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_score_function_is_unbiased(graph, plan, baseline):
     """REINFORCE over all 12 paths, weighted by probability, is the gradient of the negative expected reward."""
     with jax.enable_x64(True):

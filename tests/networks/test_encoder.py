@@ -41,6 +41,7 @@ def test_cnn_features_depend_on_the_picture_alone(key) -> None:
     assert jnp.abs(features[0] - features[1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_equal_seeds_one_by_one(key) -> None:
     net = encoder("cnn", image_size=16, vmapped=True)
     params = jax.vmap(net.init)(jax.random.split(key, 2))

@@ -23,15 +23,15 @@ def accuracy(model, votes, labels):
 
 def test_the_best_on_labelled_rows_is_kept(world):
     votes, labels = world
-    found = choose_model(votes, votes[:300], labels[:300], num_classes=5, strengths=(0, 1, 20), key=jax.random.key(0))
-    assert len(found.tried) == 9
+    found = choose_model(votes, votes[:300], labels[:300], num_classes=5, strengths=(0, 20), key=jax.random.key(0))
+    assert len(found.tried) == 6
     best = max(found.tried, key=lambda one: (round(one["accuracy"], 9), -one["nll"]))
     assert (best["balance"], best["prior_strength"]) == (found.balance, found.options["prior_strength"])
     assert max(one["accuracy"] for one in found.tried) > min(one["accuracy"] for one in found.tried) + 0.05
     # The worth that is told is that of the model that is returned, ties shared.
     assert abs(accuracy(found.model, votes[:300], labels[:300]) - best["accuracy"]) < 0.02
     rows = compress(votes)
-    again = choose_model(rows, votes[:300], labels[:300], num_classes=5, strengths=(0, 1, 20), key=jax.random.key(0))
+    again = choose_model(rows, votes[:300], labels[:300], num_classes=5, strengths=(0, 20), key=jax.random.key(0))
     assert again.tried == found.tried
 
 
@@ -54,6 +54,7 @@ def test_other_methods_choose_the_balance(world):
         assert list(found.options) == ["balance"]
 
 
+@pytest.mark.slow
 def test_label_model_chooses_on_its_labelled_rows(world):
     votes, labels = world
     chosen = LabelModel(cardinality=5).fit(votes, Y_dev=labels[:300], L_dev=votes[:300])

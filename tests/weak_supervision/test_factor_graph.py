@@ -196,6 +196,7 @@ def dense(num_rules=9):
     return tuple(D("similar", j, k) for j in range(num_rules) for k in range(j))
 
 
+@pytest.mark.slow
 def test_dense_dependencies_take_chains():
     assert plan_elimination(dense()).width == 9
     graph = FactorGraph(np.full(9, 0.6), np.zeros(9), dense(), np.full(36, 0.1))

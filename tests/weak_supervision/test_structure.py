@@ -51,6 +51,7 @@ def test_independent_votes_have_no_structure():
     assert learn_structure(votes, method="sparse_lowrank", threshold=0.1) == []
 
 
+@pytest.mark.slow
 def test_duplicated_rules_are_the_strongest_pair():
     votes, _ = sample_votes(FactorGraph(np.full(4, 0.7), np.zeros(4)), 3000, key=jax.random.key(5))
     votes[:, 3] = votes[:, 0]
