@@ -8,7 +8,8 @@ from absl import flags
 from jlabel import InputError
 from jlabel.taxonomy import METHODS
 from jlabel.taxonomy.baselines import CONVERSIONS
-from jlabel.taxonomy.models import BALANCES, HEADS
+from jlabel.taxonomy.models import BALANCES
+from jlabel.taxonomy.network import HEADS
 from jlabel.training import check_positive
 
 __all__ = ["RULES", "SINGLE_HEADS", "UniversalConfig", "define_flags"]

@@ -107,8 +107,9 @@ def study_text(part: Part, config: UniversalConfig) -> str:
         if len(study.problems) > 1:
             line += f", a difference of {_told(_gap(outcomes, AUTO, best))}"
         lines.append(f"{line}. Chosen: {', '.join(chosen)}.")
+    both = config.learning_rate is not None and config.weight_decay is not None
     lines.append(
-        "Learning rate and weight decay, chosen on validation rows: "
+        f"Learning rate and weight decay, {'as given' if both else 'chosen on validation rows'}: "
         + "; ".join(f"{name} {o.rate:g}, {o.decay:g}" for name, o in outcomes.items() if o.heads is not None)
         + "."
     )

@@ -19,7 +19,6 @@ from jlabel.taxonomy.choose import RelationChoice as RelationChoice
 from jlabel.taxonomy.choose import choose_relations as choose_relations
 from jlabel.taxonomy.cross import cross_counts as cross_counts
 from jlabel.taxonomy.cross import cross_predictions as cross_predictions
-from jlabel.taxonomy.dropout_head import DropoutHead as DropoutHead
 from jlabel.taxonomy.edits import add_domain as add_domain
 from jlabel.taxonomy.edits import edit_relations as edit_relations
 from jlabel.taxonomy.intervals import EdgeIntervals as EdgeIntervals
@@ -32,8 +31,9 @@ from jlabel.taxonomy.models import Head as Head
 from jlabel.taxonomy.models import HeadRun as HeadRun
 from jlabel.taxonomy.models import TrainedHeads as TrainedHeads
 from jlabel.taxonomy.models import fit_heads as fit_heads
-from jlabel.taxonomy.models import make_head as make_head
+from jlabel.taxonomy.network import DropoutHead as DropoutHead
 from jlabel.taxonomy.network import UniversalHead as UniversalHead
+from jlabel.taxonomy.network import make_head as make_head
 from jlabel.taxonomy.objective import target_table as target_table
 from jlabel.taxonomy.objective import universal_loss as universal_loss
 from jlabel.taxonomy.objective import universal_targets as universal_targets

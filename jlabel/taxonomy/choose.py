@@ -17,6 +17,7 @@ from jlabel.taxonomy.universal import build_taxonomy
 __all__ = ["CANDIDATES", "Candidate", "Fold", "RelationChoice", "choose_relations"]
 
 _OUTPUTS = 64  # outputs of probes come in such steps, so that like problems share a compiled program
+_FEW = 512  # up to here probes of any number of outputs are trained together; beyond, only those of like numbers
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,16 @@ def choose_relations(
                 HeadRun(scheme, fold.train, fold.val, repeats * seed + r, learning_rate, weight_decay)
                 for r in range(repeats)
             ]
-    widest = max(run.scheme.num_outputs for run in runs)
-    probes = fit_heads(
-        features, labels, runs, kind=kind, hidden=hidden, steps=steps, batch_size=batch_size, balance=balance,
-        outputs=-(-widest // _OUTPUTS) * _OUTPUTS,
-    )  # fmt: skip
-    accuracy = probes.val_accuracy.reshape(len(folds), len(candidates), repeats).mean((0, 2))
+    outputs = np.array([run.scheme.num_outputs for run in runs])
+    group = np.ceil(np.log2(np.maximum(outputs / _FEW, 1)))
+    found = np.zeros(len(runs))
+    for one in np.unique(group):
+        (places,) = np.nonzero(group == one)
+        probes = fit_heads(
+            features, labels, [runs[r] for r in places], kind=kind, hidden=hidden, steps=steps, batch_size=batch_size,
+            balance=balance, outputs=-(-int(outputs[places].max()) // _OUTPUTS) * _OUTPUTS,
+        )  # fmt: skip
+        found[places] = probes.val_accuracy
+    accuracy = found.reshape(len(folds), len(candidates), repeats).mean((0, 2))
     best = int(np.argmax(accuracy >= accuracy.max() - 1e-6))
     return RelationChoice(candidates[best], tuple(candidates), accuracy)

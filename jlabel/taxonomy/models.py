@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,16 +12,13 @@ import optax
 from jax.scipy.special import xlogy
 
 from jlabel.taxonomy.baselines import Scheme
-from jlabel.taxonomy.checks import TaxonomyError, check_choice, check_count, check_labels
-from jlabel.taxonomy.dropout_head import DropoutHead
-from jlabel.taxonomy.network import UniversalHead
+from jlabel.taxonomy.checks import TaxonomyError, as_matrix, check_choice, check_count, check_labels
+from jlabel.taxonomy.network import DropoutHead, make_head
 
-__all__ = ["BALANCES", "HEADS", "Balance", "Head", "HeadKind", "HeadRun", "TrainedHeads", "fit_heads", "make_head"]
+__all__ = ["BALANCES", "Balance", "Head", "HeadRun", "TrainedHeads", "fit_heads"]
 
 Balance = Literal["proportional", "domain"]
 BALANCES: tuple[Balance, ...] = ("proportional", "domain")
-HeadKind = Literal["mlp", "linear", "dropout"]
-HEADS: tuple[HeadKind, ...] = ("mlp", "linear", "dropout")
 _LOW = -1e9  # logit of an output that a row's softmax leaves out
 
 
@@ -71,15 +67,13 @@ class TrainedHeads:
 
     Attributes:
       params: with a leading axis R.
-      val_accuracy: float ``(R,)``, mean of the domains' accuracies on validation rows. val_loss: their negative
-        log-likelihood there, the mean over rows, at that evaluation.
+      val_accuracy: float ``(R,)``, mean of the domains' accuracies on validation rows at that evaluation.
       history: "loss", "kl", "val_accuracy" to float ``(R, evaluations)``; ``kl`` is the loss above its floor, the
         targets' entropy.
     """
 
     params: Any
     val_accuracy: np.ndarray
-    val_loss: np.ndarray
     history: dict[str, np.ndarray]
     _runs: tuple[HeadRun, ...]
     _kind: str
@@ -98,7 +92,7 @@ class TrainedHeads:
         """These runs only, such as those of one learning rate."""
         chosen = np.asarray(runs)
         return TrainedHeads(
-            jax.tree.map(lambda x: x[chosen], self.params), self.val_accuracy[chosen], self.val_loss[chosen],
+            jax.tree.map(lambda x: x[chosen], self.params), self.val_accuracy[chosen],
             {name: values[chosen] for name, values in self.history.items()},
             tuple(self._runs[r] for r in chosen), self._kind, self._hidden, self._outputs,
         )  # fmt: skip
@@ -120,33 +114,11 @@ class TrainedHeads:
         found = _scorer(self._head())(self.params, self._tables(), features, labels.astype(np.int32), padded)
         return [right[keep] for right, keep in zip(np.asarray(found), real, strict=True)]
 
-    def _head(self) -> nn.Module:
+    def _head(self) -> Any:
         return make_head(self._kind, self._outputs, self._hidden)
 
     def _tables(self) -> dict[str, np.ndarray]:
         return _packed([run.scheme for run in self._runs], self._outputs)
-
-
-def make_head(kind: str, num_classes: int, hidden: int) -> nn.Module:
-    """The network on the features: "mlp" (two layers, no dropout), "linear", or "dropout", the slides' six layers.
-
-    Args:
-      kind: one of `HEADS`. num_classes: outputs. hidden: width of hidden layers.
-
-    Returns:
-      A Flax module.
-
-    Raises:
-      TaxonomyError: an unknown kind.
-
-    Example:
-      >>> make_head("linear", 3, 64).kind
-      'linear'
-    """
-    check_choice("kind", kind, HEADS)
-    if kind == "dropout":
-        return DropoutHead(num_classes=num_classes, hidden=hidden)
-    return UniversalHead(num_classes=num_classes, kind=kind, hidden=hidden)
 
 
 def fit_heads(
@@ -181,7 +153,8 @@ def fit_heads(
       `TrainedHeads`.
 
     Raises:
-      TaxonomyError: no run, runs without training or validation rows, labels out of range, an unknown kind or balance.
+      TaxonomyError: no run, runs without training or validation rows, rows or labels out of range, features that are
+        not finite, an unknown kind or balance.
 
     Example:
       >>> from jlabel.taxonomy.baselines import multi_head_scheme
@@ -201,10 +174,14 @@ def fit_heads(
     if not len(runs):
         raise TaxonomyError("runs is empty: give at least one HeadRun")
     labels = check_labels("labels", labels, int(np.max(labels, initial=0)) + 1).astype(np.int32)
+    features = as_matrix("features", features).astype(np.float32)
+    if len(features) != len(labels):
+        raise TaxonomyError(f"features has {len(features)} rows, labels {len(labels)}: give one label for each row")
     for r, run in enumerate(runs):
         for name, rows in (("train", run.train), ("val", run.val)):
             if not len(rows):
                 raise TaxonomyError(f"runs[{r}].{name} is empty: a head needs training and validation rows")
+            check_labels(f"runs[{r}].{name}", rows, len(labels))
             check_labels(f"labels of runs[{r}].{name}", labels[rows], len(run.scheme.targets))
     widest = max(outputs or 1, *(run.scheme.num_outputs for run in runs))
     packed = _packed([run.scheme for run in runs], widest)
@@ -234,9 +211,9 @@ def fit_heads(
         "learning_rate": np.array([run.learning_rate for run in runs], np.float32),
         "weight_decay": np.array([run.weight_decay for run in runs], np.float32),
     }
-    params, accuracy, nll, history = _trainer(head)(inputs, np.asarray(features, np.float32), labels)
+    params, accuracy, history = _trainer(head)(inputs, features, labels)
     return TrainedHeads(
-        params, np.asarray(accuracy, np.float64), np.asarray(nll, np.float64),
+        params, np.minimum(np.asarray(accuracy, np.float64), 1),
         {name: np.asarray(values, np.float64) for name, values in history.items()},
         tuple(runs), kind, hidden, widest,
     )  # fmt: skip
@@ -259,13 +236,13 @@ def _shares(domains: np.ndarray, real: np.ndarray, alike: bool) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _initial(wide: nn.Module, own: nn.Module, features: np.ndarray, generator: np.random.Generator) -> Any:
+def _initial(wide: Any, own: Any, features: np.ndarray, generator: np.random.Generator) -> Any:
     """First parameters: kernels normal with variance 1 / inputs, biases 0, and so are the outputs that widen the head.
 
     They are drawn here and at the width of the scheme, so that they do not depend on what a run stands beside.
     """
 
-    def shapes(head: nn.Module) -> Any:
+    def shapes(head: Any) -> Any:
         return jax.eval_shape(head.init, jax.random.key(0), jax.ShapeDtypeStruct((1, features.shape[1]), np.float32))
 
     def draw(own: Any, wide: Any) -> np.ndarray:
@@ -309,7 +286,7 @@ def _domain_probs(logits: jax.Array, run: Any, labels: jax.Array) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=32)
-def _predictor(head: nn.Module) -> Any:
+def _predictor(head: Any) -> Any:
     @jax.jit
     def predict(params: Any, run: Any, features: jax.Array, labels: jax.Array) -> jax.Array:
         logits: Any = head.apply(params, features)
@@ -319,7 +296,7 @@ def _predictor(head: nn.Module) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _asker(head: nn.Module) -> Any:
+def _asker(head: Any) -> Any:
     @jax.jit
     def ask(params: Any, packed: Any, features: jax.Array, rows: jax.Array, asked: jax.Array) -> jax.Array:
         def one(run: Any) -> jax.Array:
@@ -333,7 +310,7 @@ def _asker(head: nn.Module) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _scorer(head: nn.Module) -> Any:
+def _scorer(head: Any) -> Any:
     def right(params: Any, run: Any, rows: jax.Array, features: Any, labels: Any) -> jax.Array:
         own = labels[rows]
         logits: Any = head.apply(params, features[rows])
@@ -348,7 +325,7 @@ def _scorer(head: nn.Module) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _trainer(head: nn.Module) -> Any:
+def _trainer(head: Any) -> Any:
     """The compiled program: ``(inputs, features, labels)``, the first with a leading axis R."""
 
     def loss_fn(params: Any, run: Any, x: jax.Array, y: jax.Array, step: jax.Array) -> Any:
@@ -370,23 +347,21 @@ def _trainer(head: nn.Module) -> Any:
             return (optax.apply_updates(params, updates), state, number + 1), value
 
         def evaluate(carry: Any, drawn: jax.Array) -> Any:
-            learning, best, highest, nll = carry
+            learning, best, highest = carry
             learning, (losses, kls) = jax.lax.scan(step, learning, drawn)
             params = learning[0]
             held = labels[run["val"]]
             logits: Any = head.apply(params, features[run["val"]])
             probs = _domain_probs(logits, run, held)
             accuracy = jnp.sum(run["val_weight"] * (probs.argmax(1) == held))
-            own = jnp.maximum(jnp.take_along_axis(probs, held[:, None], 1)[:, 0], 1e-12)
             better = accuracy > highest + 1e-6
             best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
-            nll = jnp.where(better, -jnp.sum(run["val_weight"] * jnp.log(own)), nll)
             now = {"loss": losses.mean(), "kl": kls.mean(), "val_accuracy": accuracy}
-            return (learning, best, jnp.maximum(accuracy, highest), nll), now
+            return (learning, best, jnp.maximum(accuracy, highest)), now
 
         learning = (run["params"], optimizer.init(run["params"]), jnp.int32(0))
-        start = (learning, run["params"], jnp.float32(-1), jnp.float32(jnp.inf))
-        (_, best, highest, nll), history = jax.lax.scan(evaluate, start, run["drawn"])
-        return best, highest, nll, history
+        start = (learning, run["params"], jnp.float32(-1))
+        (_, best, highest), history = jax.lax.scan(evaluate, start, run["drawn"])
+        return best, highest, history
 
     return jax.jit(jax.vmap(train, in_axes=(0, None, None)))

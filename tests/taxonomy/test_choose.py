@@ -77,3 +77,16 @@ def test_bad_input(rows):
         choose_relations(cross, *rows, repeats=0, **NAMES)
     with pytest.raises(TaxonomyError, match=r"threshold is 2; allowed: above 0, up to 1"):
         choose_relations(cross, *rows, candidates=[Candidate("threshold", {"threshold": 2})], **NAMES)
+
+
+def test_probes_of_unlike_sizes_are_trained_apart(rows, monkeypatch):
+    """Four universal classes against eight: the same accuracies, whether they are trained together or not."""
+    options = {
+        "candidates": [Candidate("top"), Candidate("threshold", {"threshold": 0.95})],
+        "steps": 20, "repeats": 1, "kind": "linear",
+    }  # fmt: skip
+    together = choose_relations(folds(0.8 * np.eye(4) + 0.05), *rows, **options, **NAMES)
+    monkeypatch.setattr("jlabel.taxonomy.choose._FEW", 4)
+    apart = choose_relations(folds(0.8 * np.eye(4) + 0.05), *rows, **options, **NAMES)
+    assert 0 < together.val_accuracy[0] != together.val_accuracy[1]
+    np.testing.assert_allclose(apart.val_accuracy, together.val_accuracy, atol=1e-6)
