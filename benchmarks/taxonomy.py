@@ -12,10 +12,10 @@ of each row's keys, and one comparison of a byte for each entry and value; "x fl
 The sides take turns; each thread count gets a process of its own, pinned to so many cores; (a) takes half a minute a
 thread count. On a busy machine use `--clock=cpu`. Ours of (a) is NumPy on the host and uses one core, whatever there
 is: the same rules jitted and vmapped over rows and pairs take 28 ms (counts) and 39 ms (means) on a CPU, nearly all of
-it XLA's stable sort. On one core of a busy machine, CPU clock: times the plain loop / times the quicker one / x floor
+it XLA's stable sort. Times the plain loop / times the quicker one / x floor, one thread (two: the same)
 
-    counts   90 / 12 / 5.2
-    means    86 / 7.8 / 6.4
+    counts   92 / 10 / 4.9
+    means    86 / 7.9 / 6.9
 """
 
 import functools

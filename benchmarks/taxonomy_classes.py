@@ -17,14 +17,14 @@ each of B x U an exponential and 12 bytes (logits and targets in, gradient out);
 over the larger. Our universal classes are NumPy and networkx on lists of edges, a microsecond or two an edge; of the
 rest an exponential in every place is the least of the work: forward and backward, the targets' entropy, lookups.
 
-On one core of a busy machine, CPU clock, 1,000 classes and 5,000 edges: 110 times networkx (pairs: 206), 26 (18) x
-floor. U = 1,000, B = 256: times the loop / times stacked / x floor (on several cores of a busy machine PyTorch's
-threads wait for one another, so those numbers mean nothing there)
+Two cores, 1,000 classes and 5,000 edges: 112 times networkx (pairs: 195), 25 (19) x floor. U = 1,000, B = 256: times
+the loop / times stacked / x floor; a batch of 256 gives XLA's second core nothing to do, PyTorch's gains a little
 
-              3 domains          10 domains
-    loss      3.0 / 1.9 / 6.4    4.5 / 1.9 / 6.5
-    probs     1.7 / 1.0 / 6.8    1.7 / 1.7 / 5.2
-    both      2.7 / 1.6 / 6.3    3.6 / 2.0 / 5.5
+              one thread                              two threads
+              3 domains          10 domains           3 domains          10 domains
+    loss      2.9 / 1.9 / 6.1    4.4 / 1.8 / 6.4      2.6 / .91 / 4.3    3.4 / .94 / 4.2
+    probs     1.7 / 1.0 / 6.8    1.6 / 1.6 / 5.3      .86 / .43 / 5.2    1.0 / .65 / 4.2
+    both      2.5 / 1.6 / 6.3    3.5 / 1.9 / 5.5      2.4 / .87 / 3.7    3.5 / 1.3 / 2.9
 """
 
 import functools
