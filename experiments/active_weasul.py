@@ -2,8 +2,8 @@
 
     python -m experiments.active_weasul
         two Gaussians, three rules, 30 answers, ten seeds: ours, the paper's method from its two starting points, every
-        query strategy and baseline; about two minutes on two cores. Expect .9636 without an answer (ours), .81 and .90
-        at the paper's starts and .96 after four to seven answers, .9641 at most; .49 for the commonest class.
+        query strategy and baseline; 2.5 minutes on two cores. Expect .9636 without an answer (ours), .81 and .90 at the
+        paper's starts and .96 after five to nine answers, .9641 at most; .49 for the commonest class.
     python -m experiments.active_weasul --data=npz:lf_youtube.npz --budget=60
         the same on votes of your own study: L votes with -1 for abstain, y classes, split, text or X
     python -m experiments.active_weasul --data=csv:mine.csv --rules=my_rules.py --ask --workdir=runs/mine

@@ -1,7 +1,7 @@
 """Dependencies between rules: what modelling them does to labels and to a model trained on the labels.
 
     python -m experiments.dependencies
-        votes drawn from a known graph of 12 rules with three dependencies; 5 seeds, about two minutes on two cores
+        votes drawn from a known graph of 12 rules with three dependencies; 5 seeds, three minutes on two cores
 
     python -m experiments.dependencies --data='parquet:imdb_{train,test}.parquet?text=text' \\
         --seeds=0,1,2,3,4,5,6,7,8,9 --steps=1000

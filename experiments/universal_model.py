@@ -2,7 +2,7 @@
 
     python -m experiments.universal_model
         generated domains whose relations are known, ten seeds, classes of 1.2 and of 2 concepts: every rule, the one
-        chosen by probes, the truth, and every baseline; about four minutes on two cores. Expect, at 1.2, .79 for
+        chosen by probes, the truth, and every baseline; two minutes on two cores. Expect, at 1.2, .79 for
         single, .77 naive union, .82 multi-head, .79 to .81 for the rules, .81 the one chosen, .83 the truth; at 2, .75,
         .71, .77, .71 to .74, .74 and .74
     python -m experiments.universal_model --domains=folder:zoo,parquet:pets.parquet --taxonomy=runs/mine/taxonomy.json
