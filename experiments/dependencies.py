@@ -5,7 +5,7 @@
 
     python -m experiments.dependencies --data='parquet:imdb_{train,test}.parquet?text=text' \\
         --seeds=0,1,2,3,4,5,6,7,8,9 --steps=1000
-        25,000 reviews, word rules of experiments/tables/imdb_rules.csv; a quarter of an hour
+        25,000 reviews, word rules of experiments/tables/imdb_rules.csv; some fifteen minutes
 
     python -m experiments.dependencies --data='csv:mine.csv?text=body&label=stars' --rules=mine_rules.csv
         your own texts of two classes (splits train and test) and words

@@ -24,6 +24,7 @@ from jlabel.weak_supervision import (
     majority_vote,
     predict_probs,
 )
+from jlabel.weak_supervision.scores import guess_shares
 
 __all__ = ["Scored", "row_scores", "score_study"]
 
@@ -56,9 +57,8 @@ def row_scores(probs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     ([0.5, 1.0], [0.693, 0.288])
     """
     rows = np.arange(len(labels))
-    best = probs >= probs.max(1, keepdims=True) - 1e-9
     return {
-        "accuracy": (best / best.sum(1, keepdims=True))[rows, labels],
+        "accuracy": guess_shares(probs)[rows, labels],
         "NLL": -np.log(np.maximum(probs[rows, labels], FLOOR)),
     }
 

@@ -28,8 +28,9 @@ from jlabel.weak_supervision import (
     should_stop,
 )
 from jlabel.weak_supervision.end_training import end_probs, train_end_models
+from jlabel.weak_supervision.scores import guess_shares, tied_accuracy
 
-__all__ = ["Curve", "Run", "run_seed", "tied_accuracy"]
+__all__ = ["Curve", "Run", "run_seed"]
 
 PAPER_SCALES = {"paper, from .81": 0.08, "paper, from .90": 0.3}  # of z, in the family of equal loss
 TRUE_SCALE = 4.74866  # |z| of the first rule in the population
@@ -60,16 +61,6 @@ class Run(NamedTuple):
     paper_steps: Sequence[dict]
     buckets: Buckets
     study: VoteStudy
-
-
-def tied_accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
-    """Expected share of right rows where ties are broken by lot.
-
-    >>> tied_accuracy(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([0, 1]))
-    0.75
-    """
-    best = probs >= probs.max(1, keepdims=True) - 1e-9
-    return float((best / best.sum(1, keepdims=True))[np.arange(len(labels)), labels].mean())
 
 
 def metrics_of(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -189,9 +180,8 @@ def _population_accuracy(model: Any) -> float:
     """Accuracy on the distribution that the embedded rows are drawn from, without sampling."""
     rows, probs, positive = vote_population()
     said = predict_probs(model, rows)
-    best = said >= said.max(1, keepdims=True) - 1e-9
     truth = np.stack([1 - positive, positive], 1)
-    return float(probs @ (truth * best / best.sum(1, keepdims=True)).sum(1))
+    return float(probs @ (truth * guess_shares(said)).sum(1))
 
 
 def _by_metric(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:

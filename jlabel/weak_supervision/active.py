@@ -13,8 +13,7 @@ from jlabel.weak_supervision.checks import WeakSupervisionError, check_num_class
 from jlabel.weak_supervision.decode import predict_probs
 from jlabel.weak_supervision.methods import fit_method
 from jlabel.weak_supervision.queries import Strategy, next_queries, query_entropy, rows_left
-
-_TIE = 1e-9
+from jlabel.weak_supervision.scores import guess_shares
 
 
 def run_active(
@@ -263,8 +262,7 @@ def shared_accuracy(probs: np.ndarray, truth: np.ndarray) -> float:
     >>> shared_accuracy(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[2, 1], [1, 0]]))
     0.625
     """
-    best = probs >= probs.max(1, keepdims=True) - _TIE
-    return float((truth * best / best.sum(1, keepdims=True)).sum() / truth.sum())
+    return float((truth * guess_shares(probs)).sum() / truth.sum())
 
 
 def _class_counts(buckets: Buckets, truth: np.ndarray | None, num_classes: int) -> np.ndarray | None:

@@ -14,9 +14,9 @@ from jlabel.weak_supervision.buckets import as_buckets
 from jlabel.weak_supervision.checks import WeakSupervisionError, check_num_classes
 from jlabel.weak_supervision.decode import predict_probs
 from jlabel.weak_supervision.methods import check_method, fit_method
+from jlabel.weak_supervision.scores import tied_accuracy
 
 STRENGTHS = (0.0, 0.1, 1.0, 5.0, 20.0, 100.0)
-_TIE = 1e-9
 
 
 class Choice(NamedTuple):
@@ -105,8 +105,7 @@ def choose_model(
             warnings.simplefilter("ignore")  # of candidates; whoever fits the chosen settings hears them
             model = fit_method(method, buckets, num_classes=classes, key=key, **settings, **options)
         probs = predict_probs(model, dev.rows)[places]
-        top = probs >= probs.max(1, keepdims=True) - _TIE
-        accuracy = float((top / top.sum(1, keepdims=True))[np.arange(len(truth)), truth].mean())
+        accuracy = tied_accuracy(probs, truth)
         nll = float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-6)).mean())
         tried.append({"balance": name, "prior_strength": strength, "accuracy": accuracy, "nll": nll})
         if (round(accuracy, 9), -nll) > quality:

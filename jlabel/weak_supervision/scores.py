@@ -23,6 +23,27 @@ _OF_LABELS: Mapping[str, Callable[..., Any]] = {
     "recall": lambda truth, said: sklearn_metrics.recall_score(truth, said, zero_division=0),
 }
 METRICS = (*_OF_LABELS, "coverage", "log_loss", "roc_auc")
+_TIE = 1e-9  # probabilities that differ by less are tied
+
+
+def guess_shares(probs: np.ndarray) -> np.ndarray:
+    """How often each class `(N, C)` is guessed where the likeliest is taken and ties are broken by lot.
+
+    >>> guess_shares(np.array([[0.9, 0.1], [0.5, 0.5]]))
+    array([[1. , 0. ],
+           [0.5, 0.5]])
+    """
+    best = probs >= probs.max(1, keepdims=True) - _TIE
+    return best / best.sum(1, keepdims=True)
+
+
+def tied_accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Expected share of right rows where ties are broken by lot.
+
+    >>> tied_accuracy(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([0, 1]))
+    0.75
+    """
+    return float(guess_shares(probs)[np.arange(len(labels)), labels].mean())
 
 
 def score_predictions(
