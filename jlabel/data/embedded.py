@@ -23,6 +23,7 @@ class Generator(NamedTuple):
 
 
 GENERATORS: Mapping[str, Generator] = {
+    "coupled_labels": Generator("jlabel.data.coupled_labels", "rows", "LABEL_NAMES"),
     "digits": Generator("jlabel.data.embedded", "digits_rows", "DIGITS_LABEL_NAMES"),
     "drawn_abstracts": Generator("jlabel.data.drawn_abstracts", "rows", "LABEL_NAMES"),
     "drawn_archives": Generator("jlabel.data.drawn_abstracts", "archive_rows", "ARCHIVE_LABEL_NAMES"),

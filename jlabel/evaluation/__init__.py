@@ -32,9 +32,11 @@ from jlabel.evaluation.metrics import accuracy as accuracy
 from jlabel.evaluation.metrics import balanced_accuracy as balanced_accuracy
 from jlabel.evaluation.metrics import confusion_matrix as confusion_matrix
 from jlabel.evaluation.metrics import f1_score as f1_score
+from jlabel.evaluation.metrics import hamming_loss as hamming_loss
 from jlabel.evaluation.metrics import hierarchical_scores as hierarchical_scores
 from jlabel.evaluation.metrics import multilabel_f1 as multilabel_f1
 from jlabel.evaluation.metrics import negative_log_likelihood as negative_log_likelihood
+from jlabel.evaluation.metrics import subset_loss as subset_loss
 from jlabel.evaluation.report import Report as Report
 from jlabel.evaluation.report import save_figure as save_figure
 from jlabel.evaluation.report import write_results as write_results

@@ -136,18 +136,63 @@ def _indicators(name: str, values: ArrayLike) -> np.ndarray:
     return array.astype(bool)
 
 
-def multilabel_f1(predicted: ArrayLike, truth: ArrayLike, *, average: str = "micro") -> float:
+def _indicator_pair(predicted: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    said, true = _indicators("predicted", predicted), _indicators("truth", truth)
+    if said.shape != true.shape:
+        raise InputError(f"predicted has shape {said.shape}, truth {true.shape}: they must agree")
+    return said, true
+
+
+def subset_loss(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """Share of rows whose label set is not exactly right, `mean_n [yhat_n != y_n]`.
+
+    Args:
+        predicted: Booleans `[N, L]`, the labels given to each row.
+        truth: Booleans `[N, L]`, the labels it has.
+
+    Returns:
+        A float in [0, 1].
+
+    Raises:
+        InputError: Shapes that do not fit, or values other than 0 and 1.
+
+    Example:
+        >>> subset_loss([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]])
+        0.5
+    """
+    said, true = _indicator_pair(predicted, truth)
+    return float(np.mean((said != true).any(axis=1)))
+
+
+def hamming_loss(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """Share of wrong entries, `mean_nl [yhat_nl != y_nl]`; otherwise as `subset_loss`.
+
+    Example:
+        >>> hamming_loss([[1, 1], [1, 0]], [[1, 0], [1, 0]])
+        0.25
+    """
+    said, true = _indicator_pair(predicted, truth)
+    if not said.shape[1]:
+        raise InputError(f"predicted has shape {said.shape}: give at least one label")
+    return float(np.mean(said != true))
+
+
+def multilabel_f1(
+    predicted: ArrayLike, truth: ArrayLike, *, average: str = "micro", empty: float | None = None
+) -> float:
     """F1 of rows with several labels each, `2 tp / (2 tp + fp + fn)`.
 
     Micro sums the counts over all rows and labels first, macro averages the F1 of each label, samples the F1 of each
     row. A label that no row has and none is given leaves its F1 undefined and is left out of macro; so is a row without
     true and given labels of samples (scikit-learn's `zero_division=nan`). A label with either alone counts 0. Where
-    nothing is true and nothing given at all, the score is 1.
+    nothing is true and nothing given at all, the score is 1. `empty` counts such labels, such rows, and such data as
+    that number instead.
 
     Args:
         predicted: Booleans `[N, L]`, the labels given to each row.
         truth: Booleans `[N, L]`, the labels it has.
         average: `"micro"`, `"macro"` or `"samples"`.
+        empty: The F1 of what has no true and no given label, usually 0 or 1. None leaves it out.
 
     Returns:
         A float in [0, 1].
@@ -161,16 +206,20 @@ def multilabel_f1(predicted: ArrayLike, truth: ArrayLike, *, average: str = "mic
         >>> said, truth = [[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]]
         >>> [round(multilabel_f1(said, truth, average=a), 3) for a in ("micro", "macro", "samples")]
         [0.8, 0.5, 0.833]
+        >>> round(multilabel_f1(said, truth, average="macro", empty=0.0), 3)
+        0.333
     """
     axes = {"micro": None, "macro": 0, "samples": 1}
     if average not in axes:
         raise InputError(f"average must be 'micro', 'macro' or 'samples', got {average!r}")
-    said, true = _indicators("predicted", predicted), _indicators("truth", truth)
-    if said.shape != true.shape:
-        raise InputError(f"predicted has shape {said.shape}, truth {true.shape}: they must agree")
+    if empty is not None and not 0 <= empty <= 1:
+        raise InputError(f"empty is {empty}; allowed: None, or 0 to 1")
+    said, true = _indicator_pair(predicted, truth)
     hits = np.atleast_1d((said & true).sum(axis=axes[average]))
     size = np.atleast_1d(said.sum(axis=axes[average]) + true.sum(axis=axes[average]))
     named = size > 0
+    if empty is not None:
+        return float(np.mean(np.where(named, 2 * hits / np.maximum(size, 1), empty)))
     return float(np.mean(2 * hits[named] / size[named])) if named.any() else 1.0
 
 

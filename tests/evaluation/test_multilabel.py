@@ -1,4 +1,4 @@
-"""F1 and hierarchical scores of rows with several labels: by hand, against scikit-learn, and bad input."""
+"""F1, losses and hierarchical scores of rows with several labels: by hand, against scikit-learn, and bad input."""
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from sklearn import metrics as sk
 
 from jlabel import InputError
-from jlabel.evaluation import hierarchical_scores, multilabel_f1
+from jlabel.evaluation import hamming_loss, hierarchical_scores, multilabel_f1, subset_loss
 
 AVERAGES = ("micro", "macro", "samples")
 SAID = np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], bool)
@@ -41,6 +41,45 @@ def test_f1_by_hand():
 def test_a_label_or_row_with_only_a_prediction_counts_zero():
     assert multilabel_f1([[1, 1]], [[1, 0]], average="macro") == 0.5
     assert multilabel_f1([[1, 0], [1, 0]], [[1, 0], [0, 0]], average="samples") == 0.5
+
+
+def test_what_is_empty_can_be_counted():
+    # labels 1, 2/3, 0 (missed) and 0 (occurs nowhere)
+    assert multilabel_f1(SAID, TRUTH, average="macro", empty=0.0) == pytest.approx((1 + 2 / 3) / 4)
+    assert multilabel_f1(SAID, TRUTH, average="samples", empty=1.0) == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert multilabel_f1(SAID, TRUTH, empty=0.0) == multilabel_f1(SAID, TRUTH)  # micro has no empty part
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_all_negative_scores_zero_where_empty_counts_zero(average):
+    none = np.zeros_like(TRUTH)
+    assert multilabel_f1(none, TRUTH, average=average, empty=0.0) == 0.0
+    assert multilabel_f1(none, none, average=average, empty=0.0) == 0.0
+
+
+@given(pairs(), st.sampled_from(AVERAGES), st.sampled_from((0.0, 1.0)))
+@settings(deadline=None, max_examples=40)
+def test_empty_is_scikit_learns_zero_division(drawn, average, empty):
+    said, truth = drawn
+    expected = sk.f1_score(truth, said, average=average, zero_division=empty)
+    assert multilabel_f1(said, truth, average=average, empty=empty) == pytest.approx(expected)
+
+
+def test_losses_by_hand():
+    # rows: label 1 too many; label 2 missed; right
+    assert subset_loss(SAID, TRUTH) == pytest.approx(2 / 3)
+    assert hamming_loss(SAID, TRUTH) == pytest.approx(2 / 12)
+    assert (subset_loss(TRUTH, TRUTH), hamming_loss(TRUTH, TRUTH)) == (0.0, 0.0)
+    assert (subset_loss(~TRUTH, TRUTH), hamming_loss(~TRUTH, TRUTH)) == (1.0, 1.0)
+
+
+@given(pairs())
+@settings(deadline=None, max_examples=30)
+def test_losses_agree_with_scikit_learn(drawn):
+    said, truth = drawn
+    assert hamming_loss(said, truth) == pytest.approx(sk.hamming_loss(truth, said))
+    assert subset_loss(said, truth) == pytest.approx(sk.zero_one_loss(truth, said))
+    assert hamming_loss(said, truth) <= subset_loss(said, truth) <= said.shape[1] * hamming_loss(said, truth) + 1e-12
 
 
 @pytest.mark.parametrize("average", AVERAGES)
@@ -101,6 +140,10 @@ def test_hierarchical_f1_of_a_flat_graph_is_micro_f1():
         (lambda: multilabel_f1([0, 1], [0, 1]), "predicted must have 2 axes, got shape (2,)"),
         (lambda: multilabel_f1([[0, 0.3]], [[0, 1]]), "predicted[0, 1] is 0.3; allowed: booleans, or 0 and 1"),
         (lambda: multilabel_f1([[0, 1]], [[0, np.nan]]), "truth[0, 1] is nan; allowed: booleans, or 0 and 1"),
+        (lambda: multilabel_f1(SAID, TRUTH, empty=-1), "empty is -1; allowed: None, or 0 to 1"),
+        (lambda: subset_loss(SAID, TRUTH[:2]), "predicted has shape (3, 4), truth (2, 4): they must agree"),
+        (lambda: hamming_loss([[0, 2]], [[0, 1]]), "predicted[0, 1] is 2; allowed: booleans, or 0 and 1"),
+        (lambda: hamming_loss(SAID[:, :0], TRUTH[:, :0]), "predicted has shape (3, 0): give at least one label"),
         (lambda: multilabel_f1(SAID[:0], TRUTH[:0]), "predicted is empty, shape (0, 4): give at least one row"),
         (
             lambda: hierarchical_scores(np.full((1, 6), -1), np.ones((1, 6)), ANCESTORS),
