@@ -1,8 +1,9 @@
 """Teachers that know different labels, one student for all of them: ANT, its rivals, and your own teachers.
 
     python -m experiments.amalgamation
-        drawn rows of 8 labels that depend on each other, two teachers that share two of them, with right labels, labels
-        missing and labels spurious; three seeds
+        drawn rows of 8 labels that depend on each other, two teachers that share two of them, with right labels,
+        missing positives and spurious positives; three seeds. Expect subset losses of .58, .58 and .62 for ANT, .57,
+        .58 and .58 with earned trust, .46 for the best predictions there are
     python -m experiments.amalgamation --data=npz:scene.npz
         X, Y and label_names of your own; the label sets of the paper for emotions, scene, yeast, tmc2007 and genbase
     python -m experiments.amalgamation --study=shared

@@ -1,6 +1,5 @@
 """What a run leaves on disk without pickle: finished cells that a killed run takes up again, and a user's student."""
 
-import json
 import re
 import zipfile
 import zlib
@@ -80,9 +79,3 @@ def load_models(
         own = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{k}/")}
         found.append(ChainModel(apply_fn, tree_params(own), names))
     return found
-
-
-def write_json_file(path: Path, value: Any) -> None:
-    """Readable JSON, whole or not at all."""
-    with written_whole(path) as file:
-        file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -108,7 +108,9 @@ def fit_chain(
       The model. A label whose targets are never above .5 is named in a warning, and trained all the same.
 
     Raises:
-      AmalgamationError: what cannot be trained on, with its place.
+      AmalgamationError: what cannot be trained on, with its place; a loss that is not finite, with its epoch.
+
+    Source: Thadajarassiri et al. 2023, Eq. 6-11.
     """
     names = check_label_names("label_names", label_names)
     x, y, held = _check_rows(("row",), names, features, targets, validation)

@@ -28,6 +28,11 @@ def chain_outputs(model: ChainModel, features: ArrayLike, initial_logits: ArrayL
 
     Raises:
       AmalgamationError: features that are not finite, or shapes that do not fit.
+
+    Example:
+      >>> model = ChainModel(lambda params, x: ChainOutput(x, x, x, x), None, ("tree", "car"))  # the features: logits
+      >>> chain_outputs(model, [[0.0, 2.0]]).final_logits.tolist()
+      [[0.0, 2.0]]
     """
     # A chain of `fit_chain` knows its number of columns.
     columns = model.params["params"]["initial"]["kernel"].shape[0] if isinstance(model.apply_fn, ChainApply) else None
@@ -57,6 +62,11 @@ def predict_probs(model: ChainModel, features: ArrayLike, *, label_names: Sequen
 
     Raises:
       AmalgamationError: features that are not finite; names that are not the model's, with those missing and extra.
+
+    Example:
+      >>> model = ChainModel(lambda params, x: ChainOutput(x, x, x, x), None, ("tree", "car"))  # the features: logits
+      >>> predict_probs(model, [[0.0, 100.0]], label_names=["car", "tree"]).tolist()
+      [[1.0, 0.5]]
     """
     columns = slice(None) if label_names is None else column_order("label_names", label_names, model.label_names)
     return jax.nn.sigmoid(chain_outputs(model, features).final_logits)[:, columns]
@@ -75,6 +85,11 @@ def predict_labels(
 
     Raises:
       AmalgamationError: as for `predict_probs`; a threshold outside [0, 1].
+
+    Example:
+      >>> model = ChainModel(lambda params, x: ChainOutput(x, x, x, x), None, ("tree", "car"))  # the features: logits
+      >>> predict_labels(model, [[0.0, 100.0]]).tolist()
+      [[False, True]]
     """
     level = check_unit("threshold", threshold)
     return predict_probs(model, features, label_names=label_names) > level

@@ -36,7 +36,12 @@ def drawn(layers, labels=LABELS):
 
 @pytest.mark.parametrize(
     ("layers", "select", "path_floor"),
-    [(1, "positive", 0.0), (1, "always", 0.0), (1, "positive", 0.3), (2, "positive", 0.0)],
+    [
+        (1, "positive", 0.3),
+        pytest.param(1, "positive", 0.0, marks=pytest.mark.slow),
+        pytest.param(1, "always", 0.0, marks=pytest.mark.slow),
+        pytest.param(2, "positive", 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_forward(layers, select, path_floor):
     chain, params, x, initial = drawn(layers)
@@ -73,7 +78,7 @@ def by_hand(params, x, initial, targets, over, weight=0.1):
 @pytest.mark.parametrize(
     ("layers", "over"),
     [
-        (1, "steps"),
+        pytest.param(1, "steps", marks=pytest.mark.slow),
         pytest.param(1, "final", marks=pytest.mark.slow),
         (2, "final"),
         pytest.param(2, "steps", marks=pytest.mark.slow),
@@ -114,6 +119,7 @@ def test_check_grads():
     )
 
 
+@pytest.mark.slow
 def test_labels_may_change_places():
     """A chain whose labels stand elsewhere says the same of each."""
     order = np.array([2, 0, 3, 1])

@@ -57,6 +57,7 @@ def test_extremes():
         return chain_loss(output._replace(step_logits=logits), [[0.0, 1.0]])
 
     np.testing.assert_allclose(gradient(logits), [[[0.25, -0.25], [0.25, -0.25]]])
+    np.testing.assert_allclose(gradient(jnp.zeros((1, 2, 2))), [[[0.125, -0.125], [0.125, -0.125]]])
 
 
 def test_bad_input():

@@ -22,6 +22,15 @@ NAMES = ("red", "round", "ripe", "sweet")
 ROWS = 131
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """Programs that run for milliseconds are compiled without optimisation."""
+    optimised = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", optimised)
+
+
 @pytest.fixture(scope="module")
 def model():
     network = LabelChain(4, 5)
