@@ -18,6 +18,8 @@ __all__ = ["write_own_report"]
 SHOWN = 40  # lines of a table, and labels of the figure
 HEADERS = {
     "labels": "Labels: rows in dispute, transfers, and what became of the target beside the teachers' first word",
+    "trust": "Whom to believe: weights of the teachers' logits on a label, and what each one's word on it tells about other "
+    "labels, in nats",
     "pairs": "Who told whom: rows told; where the other one can predict again, on how many it followed",
     "effects": "What a teacher changed when told: its other labels",
     "examples": "Rows in sharpest dispute: each teacher's probability, the target, other labels that turned",
@@ -39,11 +41,15 @@ def write_own_report(path: Path, found: Amalgamation, config: AmalgamationConfig
     pairs = tables.pairs
     if not pairs["revisable"].any():  # nobody can follow
         pairs = pairs.drop(columns=["followed", "mean_change", "revisable"])
+    examples = tables.examples
+    if list(examples["name"]) == list(examples["row"]):
+        examples = examples.drop(columns="name")
     chosen = {
         "labels": tables.labels.sort_values("disagreements", ascending=False, kind="stable"),
+        "trust": pd.DataFrame() if found.trust is None else found.trust.table(),
         "pairs": pairs.sort_values("told", ascending=False, kind="stable"),
         "effects": tables.effects[(tables.effects["told"] != tables.effects["changed"]) & (tables.effects["rows"] > 0)],
-        "examples": tables.examples,
+        "examples": examples,
     }
     for name, table in chosen.items():
         if len(table):

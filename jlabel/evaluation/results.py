@@ -194,13 +194,17 @@ def format_row(row: Row) -> str:
     Example:
         >>> format_row(make_row("a", "f1", [0.5, 0.75, 1.0])), format_row(make_row("a", "f1", [0.5]))
         ('0.750 ± 0.250 [0.129, 1.371]', '0.500')
+        >>> format_row(make_row("a", "difference", [0.1 + 0.2, -0.3]))
+        '0.000 ± 0.424 [-3.812, 3.812]'
     """
     if not math.isfinite(row.std):
         return _number(row.mean)
     # A spread far below the mean's last digit is zero beside it.
     small = row.std < 1e-3 <= abs(row.mean) < 100
     std = f"{row.std:.3f}" if small else _number(row.std)
-    return f"{_number(row.mean)} ± {std} [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
+    # Nor is what rounding leaves of a mean that is zero a number to read.
+    mean = 0.0 if abs(row.mean) < 1e-9 * row.std else row.mean
+    return f"{_number(mean)} ± {std} [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
 
 
 def table_cells(
