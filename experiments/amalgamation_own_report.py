@@ -18,8 +18,8 @@ __all__ = ["write_own_report"]
 SHOWN = 40  # lines of a table, and labels of the figure
 HEADERS = {
     "labels": "Labels: rows in dispute, transfers, and what became of the target beside the teachers' first word",
-    "trust": "Whom to believe: weights of the teachers' logits on a label, and what each one's word on it tells about other "
-    "labels, in nats",
+    "trust": "Whom to believe: weights of the teachers' logits on a label, and what each one's word on it tells about "
+    "other labels, in nats",
     "pairs": "Who told whom: rows told; where the other one can predict again, on how many it followed",
     "effects": "What a teacher changed when told: its other labels",
     "examples": "Rows in sharpest dispute: each teacher's probability, the target, other labels that turned",

@@ -4,8 +4,8 @@
     probs = found.predict_proba(new_rows)  # a DataFrame, one column for each label that any teacher knows
     print(found.disagreement.summary())  # who contradicted whom, and what the transfer changed
 
-Beneath: `fit_chain` trains a teacher or student, `transfer_targets` lets teachers tell each other, `earn_trust` finds out
-whom to believe.
+Beneath: `fit_chain` trains a teacher or student, `transfer_targets` lets teachers tell each other, `earn_trust` finds
+out whom to believe.
 """
 
 from jlabel.amalgamation.adaptive import fit_adaptive as fit_adaptive

@@ -41,6 +41,7 @@ def models(rows, keys):
     return fit_chains(*rows, validation=rows, keys=keys, **FIT)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_single_runs(rows, keys, models):
     """And a model of the same sizes is not compiled again."""
     x, y = rows
