@@ -9,12 +9,16 @@ from experiments.common import from_flags
 from jlabel import InputError
 from jlabel.training import check_positive
 
-__all__ = ["EMBEDDED", "ERRORS", "LEARNED", "AmalgamationConfig", "config_of", "define_flags"]
+__all__ = ["EMBEDDED", "ERRORS", "HARD", "LEARNED", "AmalgamationConfig", "config_of", "define_flags"]
 
 EMBEDDED = "embedded:coupled_labels"
 ERRORS = ("none", "missing", "spurious")
 STUDIES = ("main", "shared", "teachers")
-LEARNED = ("BL", "TC", "CFL", "FKA", "AKA", "ANT", "ANT earned trust", "ANT label-free trust", "oracle")
+HARD = " hard"  # after a method's name: its student learns from its targets made 0 or 1
+LEARNED = (
+    "BL", "TC", "TC hard", "CFL", "FKA", "AKA", "ANT", "ANT label-free trust", "ANT earned trust",
+    "ANT earned trust hard", "oracle",
+)  # fmt: skip
 OWN_METHODS = ("ant", "tc", "vote")
 TRUSTS = ("earned", "positive")
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the study of shared labels
@@ -55,6 +59,7 @@ class AmalgamationConfig:
     labelled: str = ""
     method: str = "ant"
     trust: str = "earned"
+    hard_targets: bool = False
     student: str = ""
 
     def __post_init__(self) -> None:
@@ -232,6 +237,10 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "trust", d.trust, TRUSTS, "Of method ant, who is right where your teachers disagree: who has earned trust, by "
         "agreement with other labels and by --labelled rows, or, as published, who says yes.",
+    )  # fmt: skip
+    flags.DEFINE_bool(
+        "hard_targets", d.hard_targets, "Your student learns from targets made 0 or 1: more rows with every label "
+        "right, less calibrated probabilities. In a study, the methods that end in hard.",
     )  # fmt: skip
     flags.DEFINE_string(
         "student", d.student, "Folder of a trained student: predict the rows of --data with it, nothing else."

@@ -22,7 +22,7 @@ from jlabel.evaluation.style import (
 
 __all__ = ["levels_figure", "transfers_figure"]
 
-SHOWN = ("ANT", "ANT earned trust", "BL", "TC", "CFL", "FKA", "AKA")
+SHOWN = ("ANT", "ANT earned trust hard", "BL", "TC", "CFL", "FKA", "AKA")
 MOST_LABELS = 24
 
 

@@ -46,7 +46,7 @@ def run_own(config: AmalgamationConfig, workdir: str | Path) -> Amalgamation:
         labelled=_labelled(config, table.features, names) if config.labelled else None,
         hidden_size=config.hidden[0] if config.hidden else None, epochs=config.student_epochs,
         batch_size=config.batch_size[0] if config.batch_size else None, learning_rate=config.learning_rate[0],
-        key=jax.random.key(config.seeds[0]),
+        hard_targets=config.hard_targets, key=jax.random.key(config.seeds[0]),
     )  # fmt: skip
     folder = open_workdir(workdir, config)
     save_student(folder / "student", found)

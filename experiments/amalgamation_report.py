@@ -69,13 +69,14 @@ def study_text(part: Part, outcome: Outcome) -> str:
         f"{_told(outcome.scores['all-negative']['Hamming loss'])}."
     ]
     if len(part.problems) > 1:
-        said = []
-        for rival in ("BL", "TC", "CFL", "FKA", "AKA", "ANT earned trust"):
-            if rival in outcome.scores:
-                gap = paired_comparison(ant["subset loss"], outcome.scores[rival]["subset loss"])
-                said.append(f"{rival} {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
-        if said:
-            lines.append(f"Subset loss of ANT less that of {', '.join(said)}.")
+        for ours in ("ANT", "ANT earned trust hard"):
+            own, said = outcome.scores.get(ours, {}).get("subset loss"), []
+            for rival in ("BL", "TC", "CFL", "FKA", "AKA", "ANT earned trust"):
+                if own is not None and rival in outcome.scores:
+                    gap = paired_comparison(own, outcome.scores[rival]["subset loss"])
+                    said.append(f"{rival} {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+            if said:
+                lines.append(f"Subset loss of {ours} less that of {', '.join(said)}.")
     shares = [one.competent for one in outcome.transfers]
     if np.isfinite(shares).all():
         lines.append(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.amalgamation_config import LEARNED, AmalgamationConfig
+from experiments.amalgamation_config import HARD, LEARNED, AmalgamationConfig
 from experiments.amalgamation_data import Part, Problem
 from experiments.amalgamation_files import Cells
 from experiments.amalgamation_rivals import RIVALS, rival_options
@@ -28,7 +28,7 @@ from jlabel.evaluation import hamming_loss, multilabel_f1, subset_loss
 __all__ = ["METRICS", "OURS", "REFERENCES", "Outcome", "Transfers", "run_part"]
 
 METRICS = ("subset loss", "Hamming loss", "micro F1", "macro F1")
-OURS = ("ANT", "ANT earned trust", "ANT label-free trust", "ANT targets, no student")
+OURS = ("ANT", "ANT label-free trust", "ANT earned trust", "ANT earned trust hard", "ANT targets, no student")
 REFERENCES = ("oracle", "all-negative", "most frequent set", "Bayes, marginals", "Bayes, joint mode")
 THREADS = 2  # networks this small keep one core busy each
 Progress = Callable[[str], None]
@@ -179,8 +179,9 @@ def _transfer(problem: Problem, teachers: Sequence[ChainModel], config: Amalgama
         "ANT label-free trust": lambda: earn_trust(teachers, rows),
     }
     for name, earn in trusts.items():
-        if name in config.methods:
+        if name in config.methods or name + HARD in config.methods:
             targets[name] = transfer_targets(teachers, rows, trust=earn(), **options).targets
+    targets |= {name + HARD: (soft > 0.5).astype(np.float32) for name, soft in targets.items()}
     said = {
         "ANT targets, no student": transfer_targets(teachers, test, **options).targets > 0.5,
         "vote, no student": vote_targets(teachers, test) > 0.5,

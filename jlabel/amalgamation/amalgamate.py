@@ -79,6 +79,7 @@ def amalgamate(
     labelled: ArrayLike | pd.DataFrame | None = None,
     columns: Sequence[Any] | None = None,
     rounds: int = 1,
+    hard_targets: bool = False,
     hidden_size: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -99,6 +100,8 @@ def amalgamate(
         of their rows.
       columns: what the student sees, names of a DataFrame or positions; None: all columns.
       rounds: of transfer.
+      hard_targets: learn from the targets made 0 or 1: more label sets come out right as a whole, but probabilities
+        are less calibrated and single labels no better.
       hidden_size: H of the student; None: 32 for up to 8 labels, doubling with their number to at most 256.
       epochs: at most; the best on the validation rows counts. None: 300,000 rows' worth, 10 to 1000.
       batch_size: None: a 32nd of the rows, 8 to 128.
@@ -158,6 +161,8 @@ def amalgamate(
         targets = (mean_logit_targets if method == "tc" else vote_targets)(known, rows)
     if labels is not None:
         targets = np.where(np.isnan(labels), targets, labels).astype(np.float32)
+    if hard_targets:
+        targets = (targets > 0.5).astype(np.float32)
     transfer = transfer._replace(targets=targets)
 
     split_key, fit_key = jax.random.split(jax.random.key(0) if key is None else key)

@@ -193,3 +193,10 @@ def test_refuses_rows():
         amalgamate([teacher], pd.DataFrame(np.zeros((4, 2)), columns=["x", "x"]))
     with pytest.raises(AmalgamationError, match="rows: row 2, column 1 is nan"):
         amalgamate([teacher], np.array([[0, 0], [0, 1], [0, np.nan]]))
+
+
+@pytest.mark.slow
+def test_hard_targets_are_0_and_1(data, found):
+    teachers, rows, _, _ = data
+    hard = amalgamate(teachers, rows, hard_targets=True, **OPTIONS)
+    np.testing.assert_array_equal(hard.targets, found.targets > 0.5)

@@ -39,7 +39,7 @@ def write_rows(path, rows=160):
 def tiny(path, **changes):
     options = {
         "data": f"npz:{path}", "seeds": (0, 1), "teacher_epochs": 2, "student_epochs": 2, "batch_size": (32,),
-        "hidden": (4, 4, 4), "labelled_rows": 12, "methods": ("BL", "TC", "ANT", "ANT earned trust", "oracle"),
+        "hidden": (4, 4, 4), "labelled_rows": 12, "methods": ("BL", "TC", "ANT", "ANT earned trust hard", "oracle"),
     }  # fmt: skip
     return AmalgamationConfig(**{**options, **changes})
 
@@ -67,7 +67,7 @@ def test_study(study, capsys):
     found = json.loads((folder / "results.json").read_text())
     for title, (part, outcome) in parts.items():
         assert list(outcome.scores) == [
-            "BL", "TC", "ANT", "ANT earned trust", "oracle", "ANT targets, no student", "vote, no student",
+            "BL", "TC", "ANT", "ANT earned trust hard", "oracle", "ANT targets, no student", "vote, no student",
             "all-negative", "most frequent set",
         ]  # fmt: skip
         for p, k in zip(part.problems, range(2), strict=True):
