@@ -113,6 +113,7 @@ def rows():
     return np.random.default_rng(2).normal(size=(2, 12, FEATURES)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_what_is_learned_from(rows, key, monkeypatch):
     stages, teachers = [], [draw_teachers(0), draw_teachers(1)]
     monkeypatch.setattr(adaptive, "train_runs", no_training(stages))

@@ -46,7 +46,7 @@ def values(source: Source) -> list[int]:
         ("parquet:/no/such.parquet", "parquet:/no/such.parquet: no such file"),
         ("npz:/no/such.npz", "npz:/no/such.npz: no readable NumPy archive"),
         ("csv:/no/such.csv", "csv:/no/such.csv: no readable table"),
-        ("embedded:nothing", "embedded:nothing: no such data; there are digits, drawn_abstracts"),
+        ("embedded:nothing", "embedded:nothing: no such data; there are coupled_labels, digits"),
         ("embedded:digits?sed=1", "embedded:digits: no option 'sed'; there are seed, features"),
         ("embedded:digits?seed=one", "option seed='one' must be a whole number"),
         ("embedded:digits?seed=-1", "option seed='-1' must be a whole number of at least 0"),
