@@ -31,7 +31,7 @@ demo: $(STAMP) ## the study of drawn pets with all its baselines, into runs/demo
 	  $(DEMO_RUN); }
 
 test: lint ## lint, types, doctests and the fast tests: what CI runs
-	@$(RUN) pytest -n $(WORKERS) --dist loadscope
+	@$(RUN) pytest -n $(WORKERS)
 
 test-all: lint ## the same with the slow tests
 	@$(RUN) pytest -n $(WORKERS) -m ""
