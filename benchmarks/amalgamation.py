@@ -16,16 +16,15 @@ The floor: floating point operations, 2 for each multiply-add of forward and thr
 parameters, their gradient and Adam's two moments, 4 bytes each (7 times), over the speed of a copy, plus the
 operations. "x floor" is our time over it.
 
-Times PyTorch / x floor, one thread, CPU seconds of a busy machine. Missed: the steps, forward at L = 6 and 45, the
-student by a seventh. A step's products are two thirds to three quarters of its time; the rest is sums of the kernels'
-gradients, what the gradient keeps, a turned kernel, Adam. Of the student's time, Adam is a quarter, and the features'
-products, of 8 rows, another.
+Times PyTorch / x floor, one thread, CPU seconds of an idle machine. All goals are missed. A step's products are two
+thirds to three quarters of its time; the rest is sums of the kernels' gradients, what the gradient keeps, a turned kernel,
+Adam. Of the student's time, Adam is a quarter, and the features' products, of 8 rows, another.
 
                 forward       step
-    L = 6       2.3 / 1.3     1.7 / 1.8
-    L = 14      2.6 / 1.2     1.8 / 1.7
-    L = 45      2.3 / 1.2     1.7 / 1.7
-    student                   259 / 5.9
+    L = 6       2.2 / 1.1     1.6 / 1.5
+    L = 14      2.2 / 1.1     1.6 / 1.6
+    L = 45      2.0 / 1.2     1.6 / 1.6
+    student                   216 / 5.4
 
 Needs `pip install -r benchmarks/requirements.txt`. Each thread count gets a process of its own, pinned to so many
 cores, and takes two minutes on an idle machine. On a busy machine use `--clock=cpu`.
