@@ -17,8 +17,8 @@ parameters, their gradient and Adam's two moments, 4 bytes each (7 times), over 
 operations. "x floor" is our time over it.
 
 Times PyTorch / x floor, one thread, CPU seconds of an idle machine. All goals are missed. A step's products are two
-thirds to three quarters of its time; the rest is sums of the kernels' gradients, what the gradient keeps, a turned kernel,
-Adam. Of the student's time, Adam is a quarter, and the features' products, of 8 rows, another.
+thirds to three quarters of its time; the rest is sums of the kernels' gradients, what the gradient keeps, a turned
+kernel, Adam. Of the student's time, Adam is a quarter, and the features' products, of 8 rows, another.
 
                 forward       step
     L = 6       2.2 / 1.1     1.6 / 1.5
