@@ -239,8 +239,8 @@ def define_flags() -> None:
         "agreement with other labels and by --labelled rows, or, as published, who says yes.",
     )  # fmt: skip
     flags.DEFINE_bool(
-        "hard_targets", d.hard_targets, "Your student learns from targets made 0 or 1: more rows with every label "
-        "right, less calibrated probabilities. In a study, the methods that end in hard.",
+        "hard_targets", d.hard_targets, "Your student learns from targets made 0 or 1, for whole label sets rather "
+        "than probabilities. In a study, the methods that end in hard.",
     )  # fmt: skip
     flags.DEFINE_string(
         "student", d.student, "Folder of a trained student: predict the rows of --data with it, nothing else."

@@ -100,8 +100,7 @@ def amalgamate(
         of their rows.
       columns: what the student sees, names of a DataFrame or positions; None: all columns.
       rounds: of transfer.
-      hard_targets: learn from the targets made 0 or 1: more label sets come out right as a whole, but probabilities
-        are less calibrated and single labels no better.
+      hard_targets: learn from the targets made 0 or 1, where whole label sets matter more than probabilities.
       hidden_size: H of the student; None: 32 for up to 8 labels, doubling with their number to at most 256.
       epochs: at most; the best on the validation rows counts. None: 300,000 rows' worth, 10 to 1000.
       batch_size: None: a 32nd of the rows, 8 to 128.
