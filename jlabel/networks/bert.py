@@ -119,7 +119,7 @@ class Bert(nn.Module):
       >>> net = Bert(BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
       ...                       intermediate_size=16, max_position_embeddings=4))
       >>> ids = jnp.array([[2, 5, 3, 0]])
-      >>> net.apply(net.init(jax.random.key(0), ids), ids).shape
+      >>> jax.eval_shape(net.init_with_output, jax.random.key(0), ids)[0].shape
       (1, 4, 8)
 
     Source: Devlin et al. 2019, arXiv:1810.04805.

@@ -138,7 +138,7 @@ class Conv(nn.Module):
     Example:
       >>> layer = Conv(8, (3, 3), strides=(2, 2))
       >>> images = jnp.ones((2, 16, 16, 3))
-      >>> layer.apply(layer.init(jax.random.key(0), images), images).shape
+      >>> jax.eval_shape(layer.init_with_output, jax.random.key(0), images)[0].shape
       (2, 8, 8, 8)
     """
 

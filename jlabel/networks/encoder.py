@@ -72,8 +72,8 @@ def encoder(name: str, *, image_size: int | None = None, dim: int | None = None,
 
     Example:
       >>> net = encoder("cnn", image_size=32)
-      >>> params = net.init(jax.random.key(0))
-      >>> net.apply(params, jnp.zeros((2, 32, 32, 3), jnp.uint8)).shape, net.dim
+      >>> params = jax.jit(net.init)(jax.random.key(0))
+      >>> jax.jit(net.apply)(params, jnp.zeros((2, 32, 32, 3), jnp.uint8)).shape, net.dim
       ((2, 128), 128)
     """
     if name not in ENCODERS:

@@ -22,7 +22,7 @@ class GroupNorm(nn.Module):
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8)) + 5
       >>> norm = GroupNorm(num_groups=2)
-      >>> y = norm.apply(norm.init(jax.random.key(1), x), x)
+      >>> y, _ = jax.jit(norm.init_with_output)(jax.random.key(1), x)
       >>> bool(jnp.abs(y[0, :, :, :4].mean()) < 1e-5)
       True
 

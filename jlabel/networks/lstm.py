@@ -32,7 +32,7 @@ class BiLSTM(nn.Module):
     Example:
       >>> net = BiLSTM(vocab_size=9, hidden=4)
       >>> ids = jnp.array([[2, 5, 3, 0], [1, 0, 0, 0]])
-      >>> net.apply(net.init(jax.random.key(0), ids), ids).shape
+      >>> jax.eval_shape(net.init_with_output, jax.random.key(0), ids)[0].shape
       (2, 8)
 
     Source: Hochreiter & Schmidhuber 1997; Graves & Schmidhuber 2005.

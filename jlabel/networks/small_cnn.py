@@ -25,7 +25,7 @@ class SmallCNN(nn.Module):
     Example:
       >>> net = SmallCNN()
       >>> images = jnp.zeros((2, 64, 64, 3))
-      >>> net.apply(net.init(jax.random.key(0), images), images).shape
+      >>> jax.eval_shape(net.init_with_output, jax.random.key(0), images)[0].shape
       (2, 128)
 
     Source: group normalisation, Wu & He 2018, arXiv:1803.08494.

@@ -70,7 +70,7 @@ def text_encoder(
     Example:
       >>> net = text_encoder("lstm", texts=["a red cat", "a red dog"], dim=8)
       >>> ids = net.tokenizer.pad(net.tokenizer.encode(["red cats", "a dog"]))
-      >>> net.apply(net.init(jax.random.key(0)), ids).shape, net.kind
+      >>> jax.eval_shape(net.apply, jax.eval_shape(net.init, jax.random.key(0)), ids).shape, net.kind
       ((2, 8), 'text')
     """
     if name == "lstm":

@@ -174,6 +174,7 @@ def test_the_given_estimator_is_not_touched_and_the_seed_decides():
     assert set(model.get_params(deep=False)) == {"estimator", "folds", "rule", "action", "random_state", "n_jobs"}
 
 
+@pytest.mark.slow
 def test_folds_in_parallel_change_nothing():
     x, y, _ = blobs()
     parallel = fitted(x=x, y=y, n_jobs=2)

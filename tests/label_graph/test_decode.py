@@ -49,6 +49,7 @@ def crossing():
     return graph, table
 
 
+@pytest.mark.slow
 def test_beam_and_posterior_can_differ():
     graph, table = crossing()
     features = jnp.zeros((1, 1))

@@ -122,11 +122,17 @@ def test_paths_and_tree_equal_plain_python(spec, gate):
 
 
 OPTIONS = [
-    {"gate": "learned"},
     {"objective": "marginal", "credit": "all", "gate": "learned"},
     *(
         pytest.param(options, marks=pytest.mark.slow)
-        for options in ({}, {"gate": "none"}, {"competition": "component"}, {"objective": "marginal"}, {"pool": "sum"})
+        for options in (
+            {},
+            {"gate": "learned"},
+            {"gate": "none"},
+            {"competition": "component"},
+            {"objective": "marginal"},
+            {"pool": "sum"},
+        )
     ),
 ]
 
@@ -153,7 +159,8 @@ def test_tree_and_paths_give_the_same_loss_and_gradient(spec, options, decoder):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), results[0][1], results[1][1])
 
 
-@pytest.mark.parametrize("gate", ["uniform", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["uniform", "none"])
 def test_both_samplers_estimate_the_same_gradient(gate, graph, plan):
     apply_fn, table = table_apply(12), jax.random.normal(jax.random.key(7), (13, 13)) * 0.5
     batch = {"features": jnp.zeros((1, 1)), "target": jnp.array([0])}
@@ -168,7 +175,8 @@ def test_both_samplers_estimate_the_same_gradient(gate, graph, plan):
     assert np.abs(grads[0]).max() > 0.03
 
 
-@pytest.mark.parametrize("baseline", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
+@pytest.mark.slow
+@pytest.mark.parametrize("baseline", [0.0, 0.5])
 def test_score_function_is_unbiased(graph, plan, baseline):
     """REINFORCE over all 12 paths, weighted by probability, is the gradient of the negative expected reward."""
     with jax.enable_x64(True):
@@ -241,7 +249,7 @@ def test_a_lone_end_costs_nothing():
     assert plan.paths.nodes[0, 0].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("use_tree", [True, False])
+@pytest.mark.parametrize("use_tree", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_certain_credit_leaves_the_free_coat_alone(graph, use_tree):
     plan = plan_paths(graph, use_tree=use_tree)
     certain = gradient(graph, plan, 0, credit="certain", alpha=0.0)

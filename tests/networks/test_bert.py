@@ -139,6 +139,7 @@ def test_remat_changes_neither_values_nor_gradients(folder, key) -> None:
     assert plain.identity == saving.identity
 
 
+@pytest.mark.slow
 def test_remat_takes_less_memory() -> None:
     config = BertConfig(50, 16, 8, 2, 64, 64)
     ids = jnp.ones((8, 64), jnp.int32)

@@ -84,7 +84,7 @@ def test_matmul_matches_the_sum(strides: tuple[int, int]) -> None:
     _check((5, 7), (1, 1), strides, NONE, "matmul", 1)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),

@@ -52,7 +52,7 @@ def _net(key, pool="mean", **options):
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
 def test_equals_an_independent_implementation(key, pool) -> None:
     net, params = _net(key, pool)
-    np.testing.assert_allclose(net.apply(params, IDS), _reference(params, IDS, pool), atol=2e-6)
+    np.testing.assert_allclose(jax.jit(net.apply)(params, IDS), _reference(params, IDS, pool), atol=2e-6)
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
@@ -79,6 +79,7 @@ def test_gradients_pass_by_padding_and_stay_finite(key, pool) -> None:
     assert np.all(padded["params"]["word"]["embedding"][0] == 0)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near(key) -> None:
     net, params = _net(key)
     half = BiLSTM(vocab_size=7, embedding_dim=5, hidden=4, dtype=jnp.bfloat16).apply(params, IDS)
@@ -105,6 +106,7 @@ def test_encoder_from_texts(key) -> None:
     assert text_encoder("lstm", texts=TEXTS, max_length=5).tokenizer.max_length == 5
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_equal_seeds_one_by_one(key) -> None:
     net = text_encoder("lstm", texts=TEXTS, dim=8)
     params = jax.vmap(net.init)(jax.random.split(key, 2))

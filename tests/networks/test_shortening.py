@@ -32,12 +32,8 @@ def test_every_row_fits_its_bucket(own, width):
     assert max(lengths) <= width
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "longest", [pytest.param(2, marks=SLOW), 4, pytest.param(5, marks=SLOW), pytest.param(9, marks=SLOW)]
-)
+@pytest.mark.parametrize("longest", [2, 4, 5, 9])
+@pytest.mark.slow
 def test_a_shortened_batch_has_the_features_and_gradients_of_the_whole(longest):
     net = text_encoder("lstm", texts=["a b c", "a b c"], dim=6, embedding_dim=4)
     params = net.init(jax.random.key(0))

@@ -162,6 +162,7 @@ def test_draws_follow_the_distribution(polarity):
     np.testing.assert_allclose((votes >= 0).mean(axis=0), signed, atol=0.012)
 
 
+@pytest.mark.slow
 def test_fit_recovers_the_graph_and_keeps_the_balance():
     truth = FactorGraph(
         np.array([0.9, 0.7, 0.5, 0.8, 0.4]), np.array([0.5, -0.5, 0.0, 1.0, 0.3]),

@@ -28,6 +28,7 @@ def planted_votes(rows=20_000):
     return sample_votes(truth, rows, key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_pseudolikelihood_finds_kinds_and_directions():
     votes, _ = planted_votes()
     found = learn_structure(votes, threshold=0.4)
