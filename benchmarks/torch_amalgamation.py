@@ -11,7 +11,7 @@ __all__ = ["Chain", "RowByRow", "copy_params"]
 
 
 class Chain(nn.Module):
-    """The label chain of section 2 of the sheet, one LSTMCell in a Python loop over the steps."""
+    """The label chain, one LSTMCell in a Python loop over the steps."""
 
     def __init__(self, features: int, labels: int, hidden: int):
         super().__init__()

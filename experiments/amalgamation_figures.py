@@ -22,7 +22,7 @@ from jlabel.evaluation.style import (
 
 __all__ = ["levels_figure", "transfers_figure"]
 
-SHOWN = ("ANT", "ANT earned trust hard", "BL", "TC", "CFL", "FKA", "AKA")
+SHOWN = ("ANT", "ANT earned trust", "BL", "TC", "CFL", "FKA", "AKA")
 MOST_LABELS = 24
 
 
@@ -44,10 +44,7 @@ def levels_figure(levels: Sequence[float], outcomes: Sequence[Outcome], *, xlabe
             )  # fmt: skip
         if "oracle" in outcomes[0].scores:
             means = [one.scores["oracle"][metric].mean() for one in outcomes]
-            axes.plot(levels, means, color=GREY, linewidth=1, linestyle=":", zorder=0)
-            axes.annotate(
-                "oracle", (levels[0], means[0]), xytext=(0, 3), textcoords="offset points", fontsize=8, color=GREY
-            )
+            axes.plot(levels, means, color=GREY, linewidth=1, linestyle=":", zorder=0, label="oracle")
         axes.set_title(metric)
         light_grid(axes, "both")
     for axes in grid[1]:

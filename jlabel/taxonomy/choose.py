@@ -124,7 +124,7 @@ def choose_relations(
       >>> str(found.candidate), found.candidate.find(cross, domains=["a", "b"], class_names=names).edges.sum().item()
       ('threshold 0.1', 4)
 
-    Source: section 9.1 of the sheet; the slides' open gap between graph scores and accuracy.
+    Source: the slides' open gap between graph scores and accuracy.
     """
     check_count("repeats", repeats, low=1)
     if not len(candidates):

@@ -144,8 +144,6 @@ def add_domain(taxonomy: Taxonomy, relations: Relations, *, merge: str = "clique
       >>> new = add_domain(old, Relations(("a", "b", "c"), (("cat", "dog"), ("car",), ("ant", "dog")), weights))
       >>> old.names, new.names
       (('a: cat', 'a: dog', 'b: car'), ('a: cat', 'a: dog + c: dog', 'b: car', 'c: ant'))
-
-    Source: section 9.4 of the sheet.
     """
     count = len(taxonomy.domains)
     for a, domain in enumerate(taxonomy.domains):

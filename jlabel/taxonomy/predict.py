@@ -46,7 +46,7 @@ def domain_probs(
       >>> np.asarray(domain_probs(log_probs, taxonomy, "b"), np.float64).round(3).tolist()
       [[0.6, 0.4]]
 
-    Source: Eq. 8 with probabilities in place of logits; section 2 of the sheet.
+    Source: Eq. 8 with probabilities in place of logits.
     """
     if convert not in _CONVERSIONS:
         raise TaxonomyError(f"convert is {convert!r}; choose {' or '.join(map(repr, _CONVERSIONS))}")

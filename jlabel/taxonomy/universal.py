@@ -98,7 +98,7 @@ def build_taxonomy(relations: Relations, *, merge: str = "clique") -> Taxonomy:
       >>> taxonomy.weights[1].tolist()
       [[0.7, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
-    Source: the slides' three steps; section 2 of the sheet ("Universal classes").
+    Source: the slides' three steps.
     """
     if merge not in ("clique", "pair"):
         raise TaxonomyError(f"merge is {merge!r}; choose 'clique' or 'pair'")

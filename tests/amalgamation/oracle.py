@@ -1,4 +1,4 @@
-"""The label chain as the sheet writes it, in float64 NumPy, a row and a label at a time."""
+"""The label chain in float64 NumPy, a row and a label at a time."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Transfer between teachers and integration (checks 1, 2, 5 to 10 of the sheet)."""
+"""Transfer between teachers and integration."""
 
 import jax
 import jax.numpy as jnp

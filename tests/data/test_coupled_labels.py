@@ -1,4 +1,4 @@
-"""Coupled labels: the exact posterior by an independent loop, the sheet's figures, the cut and the damage."""
+"""Coupled labels: the exact posterior by an independent loop, known figures, the cut and the damage."""
 
 import itertools
 import math

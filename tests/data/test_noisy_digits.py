@@ -1,4 +1,4 @@
-"""Wrong labels planted where the sheet says."""
+"""Wrong labels planted where they should be."""
 
 import numpy as np
 import pytest

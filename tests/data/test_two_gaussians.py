@@ -10,7 +10,7 @@ from jlabel.data.rule_votes import rule_votes
 from jlabel.data.two_gaussians import BAYES_ACCURACY, CEILING, MEANS, RULES, STD, vote_population
 
 # Votes of the three rules -> probability and P(y = 1), computed independently.
-SHEET = {
+KNOWN = {
     (0, 0, 0): (0.382763, 0.007447), (0, 1, 0): (0.104344, 0.085529), (0, 1, 1): (0.012892, 0.480161),
     (1, 0, 0): (0.090637, 0.843781), (1, 1, 0): (0.243015, 0.985366), (1, 1, 1): (0.166349, 0.998498),
 }  # fmt: skip
@@ -25,9 +25,9 @@ def drawn_votes(split, seed=0):
 
 def test_population():
     found = vote_population()
-    assert [tuple(row) for row in found.rows.tolist()] == list(SHEET)
-    np.testing.assert_allclose(found.probs, [p for p, _ in SHEET.values()], atol=5e-7)
-    np.testing.assert_allclose(found.positive, [y for _, y in SHEET.values()], atol=5e-7)
+    assert [tuple(row) for row in found.rows.tolist()] == list(KNOWN)
+    np.testing.assert_allclose(found.probs, [p for p, _ in KNOWN.values()], atol=5e-7)
+    np.testing.assert_allclose(found.positive, [y for _, y in KNOWN.values()], atol=5e-7)
 
 
 def test_accuracies_of_rules_majority_and_ceiling():

@@ -76,7 +76,7 @@ def test_step_probabilities_sum_to_one_or_to_the_number_of_blocks(graph):
 
 
 def slow_step(graph, logits, gates, parent, child, gate, stops=()):
-    """One step in plain Python and float64, from the sheet's formula."""
+    """One step in plain Python and float64, from the formula."""
     node = graph.ids[parent]
     blocks = [b for b in graph.blocks if b.parent == parent]
     if not blocks:

@@ -13,7 +13,7 @@ def counted(rng: np.random.Generator, num_rows: int, num_classes: int, total: in
 
 
 def slow_rule(counts: np.ndarray, method: str, value: Fraction, most: int = 5, allow_none: bool = True) -> np.ndarray:
-    """The rule of the sheet on one row of counts, without rounding."""
+    """The rule on one row of counts, without rounding."""
     total = int(counts.sum())
     chosen = np.zeros(len(counts), bool)
     if not total:

@@ -26,7 +26,7 @@ def kept(rule, row, dtype=np.float64, **options):
 
 
 def test_deviations_by_hand():
-    """The six deviations of the sheet's row, told apart by which k wins once the better ones are out of reach."""
+    """The six deviations of a row, told apart by which k wins once the better ones are out of reach."""
     row = np.array([WORKED])
     by_hand = {0: 0.8, 1: 1.1, 2: 0.4, 3: 1.4 / 3, 4: 0.7, 5: 0.8}
     for k in range(1, 6):

@@ -1,4 +1,4 @@
-"""Bounds on misspecified dependencies: the sheet's numbers, and that nothing exceeds them."""
+"""Bounds on misspecified dependencies: known numbers, and that nothing exceeds them."""
 
 import numpy as np
 import pytest
