@@ -32,6 +32,7 @@ GENERATORS: Mapping[str, Generator] = {
     "drawn_pets": Generator("jlabel.data.drawn_pets", "rows", "LABEL_NAMES"),
     "drawn_species": Generator("jlabel.data.drawn_pets", "species_rows", "SPECIES_LABEL_NAMES"),
     "noisy_digits": Generator("jlabel.data.noisy_digits", "rows", "LABEL_NAMES"),
+    "profiles": Generator("jlabel.data.profiles", "profile_rows", "LABEL_NAMES"),
     "two_gaussians": Generator("jlabel.data.two_gaussians", "rows", "LABEL_NAMES"),
 }
 DIGITS = 1797  # of them

@@ -33,7 +33,7 @@ def open(spec: str, split: str = "train", *, skip_broken: bool = False) -> Sourc
     """Opens one split of a dataset as a random-access source.
 
     - `embedded:NAME`: digits, noisy_digits, drawn_pets, drawn_species, drawn_flowers, drawn_flower_counts,
-      drawn_abstracts, drawn_archives, coupled_labels or two_gaussians; options are the generator's arguments:
+      drawn_abstracts, drawn_archives, coupled_labels, profiles or two_gaussians; options are the generator's arguments:
       `embedded:drawn_pets?anchors=0&seed=3`.
     - `folder:DIR`: DIR/CLASS/file or DIR/SPLIT/CLASS/file, the files pictures or .txt; without class folders they are
       unlabelled.

@@ -5,6 +5,8 @@ result = fit(loss_fn, params, batches, optimizer=optax.adamw(1e-3), steps=1000, 
 probs = jax.nn.softmax(apply_fn(result.params, x_test))
 """
 
+from jlabel.training.arrays import load_arrays as load_arrays
+from jlabel.training.arrays import save_arrays as save_arrays
 from jlabel.training.batches import ArrayBatches as ArrayBatches
 from jlabel.training.batches import join_batches as join_batches
 from jlabel.training.checks import TrainingError as TrainingError

@@ -1,0 +1,294 @@
+"""TabTransformer: embeddings of a row's categories that know the row's other categories."""
+
+import functools
+import math
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jlabel.tabular.checks import TabularError, check_choice, check_count, check_number
+
+__all__ = ["Identifier", "Norm", "PretrainingHeads", "TabTransformer", "check_network", "init_network"]
+
+Identifier = Literal["concat", "add", "none"]
+Norm = Literal["post", "pre"]
+IDENTIFIERS: tuple[Identifier, ...] = ("concat", "add", "none")
+NORMS: tuple[Norm, ...] = ("post", "pre")
+_IDENTIFIER_SHARE = 8  # a concatenated column identifier takes one number in eight
+_LEVELS = 1 << 16  # dropout compares 16 random bits
+
+
+class TabTransformer(nn.Module):
+    """Codes int32 ``(B, m)`` and values ``(B, c)`` to outputs ``(B, outputs)``.
+
+    ``h_1..h_m = Transformer(e_1(x_1)..e_m(x_m))``, ``u = [h_1..h_m, values]``, ``MLP(u)`` with hidden layers of four
+    and two times the width of u, ReLU. The embedding of column i's code j is ``[c_i, w_ij]``; code d_i, missing, has
+    one of its own. There is no positional encoding, so the order of columns does not matter. Without layers it is an
+    MLP on plain embeddings.
+
+    Attributes:
+      cardinalities: d_i of each category column. num_values: c. num_outputs: logits, or 1 for a regression.
+      embedding_size: d. num_layers: of the Transformer, 0 for none. num_heads: must divide d unless ``head_size`` is
+        given. dropout: rate on the embeddings and on the output of each sublayer, while training.
+      identifier: "concat" gives c_i one eighth of the numbers, "add" adds it to w_ij, "none" leaves it out.
+      norm: "post" normalises after each sublayer's sum, "pre" before each sublayer.
+      head_size: numbers of a head, default d / num_heads. gated: feed-forward layers ``a * gelu(b)`` instead of ReLU.
+      bins: of the piecewise linear code that makes tokens of the values too (Gorishniy et al. 2022); u then holds these
+        in place of the plain values. 0 passes them as they are. The edges of the bins, float32 ``(c, bins + 1)``, not
+        decreasing in a row, are ``{"constants": {"embedding": {"number": {"knots": ...}}}}`` beside the params; see
+        `init_network`.
+      max_hidden: at most so many units in a hidden layer of the MLP; 80 and more columns make it hundreds of millions
+        of weights otherwise.
+
+    Example:
+      >>> net = TabTransformer(cardinalities=(2, 3), num_values=1, num_outputs=2, embedding_size=8, num_heads=2)
+      >>> out = jax.eval_shape(net.init_with_output, jax.random.key(0), jnp.zeros((4, 2), int), jnp.zeros((4, 1)))
+      >>> out[0].shape
+      (4, 2)
+
+    Source: Huang et al. 2020, section 2.
+    """
+
+    cardinalities: tuple[int, ...]
+    num_values: int = 0
+    num_outputs: int = 1
+    embedding_size: int = 32
+    num_layers: int = 6
+    num_heads: int = 8
+    dropout: float = 0.1
+    identifier: Identifier = "concat"
+    norm: Norm = "post"
+    head_size: int | None = None
+    gated: bool = False
+    bins: int = 0
+    max_hidden: int | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Embedded columns: those of categories, and those of numbers where they are tokens."""
+        return len(self.cardinalities) + (self.num_values if self.bins else 0)
+
+    def setup(self) -> None:
+        """Name the parts."""
+        if self.num_tokens:
+            self.embedding = _Embedding(self.cardinalities, self.embedding_size, self.identifier, self.bins)
+            size = self.head_size or self.embedding_size // self.num_heads
+            self.layers = [
+                _Layer(self.num_heads, size, self.norm, self.gated, name=f"layer_{k}") for k in range(self.num_layers)
+            ]
+        width = self.num_tokens * self.embedding_size + (0 if self.bins else self.num_values)
+        most = self.max_hidden or 4 * width
+        sizes = (min(4 * width, most), min(2 * width, most), self.num_outputs)
+        self.head = [nn.Dense(size, name=f"dense_{k}") for k, size in enumerate(sizes)]
+
+    def __call__(self, codes: ArrayLike, values: ArrayLike, key: jax.Array | None = None) -> jax.Array:
+        """Outputs float32 ``(B, outputs)``; a ``key`` means training, with dropout."""
+        return self.outputs(self.contextual(codes, values, key)[-1], values)
+
+    def contextual(self, codes: ArrayLike, values: ArrayLike, key: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        """Embeddings float32 ``(B, tokens, d)`` before the Transformer and after each of its layers."""
+        codes, values = jnp.asarray(codes), jnp.asarray(values)
+        if not self.num_tokens:
+            return (jnp.zeros((len(codes), 0, self.embedding_size), values.dtype),)
+        shape = (len(codes) * self.num_tokens, self.embedding_size)
+        masks: Any = [None] * (2 * self.num_layers + 1)
+        if key is not None and self.dropout and self.num_layers:
+            masks = _dropout_masks(key, (len(masks), *shape), self.dropout)
+        # One axis of tokens: the gradients of products take half the time of those with two.
+        x = _dropped(self.embedding(codes, values).reshape(shape), masks[0])
+        found = [x]
+        for k, layer in enumerate(self.layers):
+            found.append(layer(found[-1], self.num_tokens, masks[2 * k + 1], masks[2 * k + 2]))
+        return tuple(x.reshape(len(codes), self.num_tokens, self.embedding_size) for x in found)
+
+    def pooled(self, codes: ArrayLike, values: ArrayLike) -> jax.Array:
+        """The last layer's embeddings, averaged over tokens: float32 ``(B, d)``."""
+        return self.contextual(codes, values)[-1].mean(1)
+
+    def outputs(self, embeddings: jax.Array, values: ArrayLike) -> jax.Array:
+        """What the MLP says of embeddings ``(B, tokens, d)`` and values: ``(B, outputs)``."""
+        parts = [embeddings.reshape(len(embeddings), -1)] + ([] if self.bins else [jnp.asarray(values)])
+        x = jnp.concatenate(parts, 1)
+        for layer in self.head[:-1]:
+            x = nn.relu(layer(x))
+        return self.head[-1](x)
+
+
+class PretrainingHeads(nn.Module):
+    """One linear head for each category column, on that column's embedding alone; dropped after pre-training.
+
+    Embeddings ``(B, tokens, d)`` to logits: for "mlm" ``(B, m, max d_i)``, -1e30 beyond a column's own d_i, for "rtd"
+    ``(B, m)``, the logit of "replaced".
+
+    Attributes:
+      cardinalities: d_i. objective: "mlm" or "rtd".
+    """
+
+    cardinalities: tuple[int, ...]
+    objective: Literal["mlm", "rtd"]
+
+    @nn.compact
+    def __call__(self, embeddings: ArrayLike) -> jax.Array:
+        """Logits of each column."""
+        x = jnp.asarray(embeddings)[:, : len(self.cardinalities)]
+        columns, width = x.shape[1:]
+        classes = max(self.cardinalities) if self.objective == "mlm" else 1
+        kernel = self.param("kernel", nn.initializers.lecun_normal(batch_axis=(0,)), (columns, width, classes))
+        bias = self.param("bias", nn.initializers.zeros, (columns, classes))
+        logits = jnp.einsum("bmd,mdk->bmk", x, kernel) + bias[None]
+        if self.objective == "rtd":
+            return logits[..., 0]
+        known = np.arange(classes) < np.array(self.cardinalities)[:, None]
+        return jnp.where(known[None], logits, -1e30)
+
+
+class _Embedding(nn.Module):
+    """Codes ``(B, m)`` and, with bins, values ``(B, c)`` to tokens ``(B, tokens, d)``."""
+
+    cardinalities: tuple[int, ...]
+    size: int
+    identifier: Identifier
+    bins: int
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, values: jax.Array) -> jax.Array:
+        named = self.size // _IDENTIFIER_SHARE if self.identifier == "concat" else 0
+        normal = nn.initializers.normal(1 / math.sqrt(self.size))
+        parts = []
+        if self.cardinalities:
+            # One table for all columns, each with a line more for "missing".
+            sizes = np.array(self.cardinalities) + 1
+            table = self.param("value", normal, (int(sizes.sum()), self.size - named))
+            parts.append(table[codes + (np.cumsum(sizes) - sizes)[None].astype(np.int32)])
+        if self.bins and values.shape[1]:
+            parts.append(_NumberTokens(self.size - named, self.bins, name="number")(values))
+        x = jnp.concatenate(parts, 1)
+        if self.identifier == "none":
+            return x
+        shape = (x.shape[1], named or self.size)
+        column = jnp.broadcast_to(self.param("identifier", normal, shape)[None], (len(x), *shape))
+        return jnp.concatenate([column, x], 2) if named else x + column
+
+
+class _NumberTokens(nn.Module):
+    """Values ``(B, c)`` to ``(B, c, size)``: how full each bin between two knots is, times a weight for each bin."""
+
+    size: int
+    bins: int
+
+    @nn.compact
+    def __call__(self, values: jax.Array) -> jax.Array:
+        columns = values.shape[1]
+        equal = np.broadcast_to(np.linspace(-3, 3, self.bins + 1, dtype=np.float32), (columns, self.bins + 1))
+        knots = self.variable("constants", "knots", lambda: jnp.asarray(equal)).value
+        low, width = knots[None, :, :-1], jnp.diff(knots)[None]
+        above = values[:, :, None] - low
+        full = jnp.where(width > 0, above / jnp.where(width > 0, width, 1), above > 0)
+        place = np.arange(self.bins)[None, None]
+        # The first and the last bin go on beyond the range of fitting.
+        full = jnp.where((place > 0) & (full < 0), 0.0, full)
+        full = jnp.where((place < self.bins - 1) & (full > 1), 1.0, full)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(batch_axis=(0,)), (columns, self.bins, self.size))
+        bias = self.param("bias", nn.initializers.zeros, (columns, self.size))
+        return jnp.einsum("bck,ckd->bcd", full, kernel) + bias[None]
+
+
+class _Layer(nn.Module):
+    """Attention and feed-forward of tokens ``(B * tokens, d)``."""
+
+    heads: int
+    head_size: int
+    norm: Norm
+    gated: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, tokens: int, mask: Any, feed_mask: Any) -> jax.Array:
+        width = x.shape[-1]
+        norms = [nn.LayerNorm(use_fast_variance=False, name=name) for name in ("attention_norm", "norm")]
+        if self.norm == "pre":
+            x = x + _dropped(self._attention(norms[0](x), tokens, width), mask)
+            return x + _dropped(self._feed_forward(norms[1](x), width), feed_mask)
+        x = norms[0](x + _dropped(self._attention(x, tokens, width), mask))
+        return norms[1](x + _dropped(self._feed_forward(x, width), feed_mask))
+
+    def _attention(self, x: jax.Array, tokens: int, width: int) -> jax.Array:
+        inner = self.heads * self.head_size
+        q, k, v = jnp.split(nn.Dense(3 * inner, name="qkv")(x), 3, -1)
+        q, k, v = (part.reshape(-1, tokens, self.heads, self.head_size) for part in (q, k, v))
+        logits = jnp.einsum("bihd,bjhd->bhij", q / math.sqrt(self.head_size), k)
+        weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+        if self.is_mutable_collection("intermediates"):
+            self.sow("intermediates", "attention", weights / weights.sum(-1, keepdims=True))
+        sums = jnp.einsum("bhij,bjhd->bihd", weights, v) / weights.sum(-1).transpose(0, 2, 1)[..., None]
+        return nn.Dense(width, name="out")(sums.reshape(-1, inner))
+
+    def _feed_forward(self, x: jax.Array, width: int) -> jax.Array:
+        if not self.gated:
+            return nn.Dense(width, name="down")(nn.relu(nn.Dense(4 * width, name="up")(x)))
+        up, gate = jnp.split(nn.Dense(8 * width, name="up")(x), 2, -1)
+        return nn.Dense(width, name="down")(up * nn.gelu(gate, approximate=False))
+
+
+def _dropout_masks(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
+    """Masks of mean 1, drawn in one block, which takes half the time of one draw for each place."""
+    most = round((1 - rate) * _LEVELS)
+    kept = jax.random.bits(key, shape, np.uint16) < most
+    return kept * jnp.float32(_LEVELS / most)
+
+
+def _dropped(x: jax.Array, mask: Any) -> jax.Array:
+    return x if mask is None else x * mask
+
+
+def check_network(network: TabTransformer) -> TabTransformer:
+    """Sizes and options in range."""
+    for name in ("embedding_size", "num_heads", "num_outputs"):
+        check_count(name, getattr(network, name))
+    for name in ("num_layers", "bins"):
+        check_count(name, getattr(network, name), low=0)
+    if network.max_hidden is not None:
+        check_count("max_hidden", network.max_hidden)
+    check_number("dropout", network.dropout, high=0.99)
+    check_choice("identifier", network.identifier, IDENTIFIERS)
+    check_choice("norm", network.norm, NORMS)
+    if network.head_size is None and network.embedding_size % network.num_heads:
+        raise TabularError(
+            f"embedding_size {network.embedding_size} is no multiple of num_heads {network.num_heads}; change one"
+        )
+    return network
+
+
+def init_network(network: TabTransformer, key: jax.Array, *, knots: ArrayLike | None = None) -> Any:
+    """First variables of a network: parameters, and with bins the constants.
+
+    Args:
+      network: see there. key: typed PRNG key.
+      knots: edges of the bins, float32 ``(c, bins + 1)``, from `value_knots`; equal ones from -3 to 3 if not given.
+
+    Returns:
+      What `TabTransformer.apply` takes.
+    """
+    codes = jnp.zeros((1, len(network.cardinalities)), jnp.int32)
+    return with_knots(_init(network, "__call__", key, codes, jnp.zeros((1, network.num_values))), knots)
+
+
+def init_embeddings(network: TabTransformer, key: jax.Array, *, knots: ArrayLike | None = None) -> Any:
+    """First variables without the MLP's, which pre-training does not know; the same as those of `init_network`."""
+    codes = jnp.zeros((1, len(network.cardinalities)), jnp.int32)
+    return with_knots(_init(network, "contextual", key, codes, jnp.zeros((1, network.num_values))), knots)
+
+
+def with_knots(variables: Any, knots: ArrayLike | None) -> Any:
+    """Variables with these edges of the bins, where there are bins."""
+    if knots is None or "constants" not in variables:
+        return variables
+    return {**variables, "constants": {"embedding": {"number": {"knots": jnp.asarray(knots, jnp.float32)}}}}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(network: TabTransformer, method: str, key: jax.Array, codes: jax.Array, values: jax.Array) -> Any:
+    return network.init(key, codes, values, method=method)
