@@ -12,12 +12,14 @@ from jax.typing import ArrayLike
 
 from jlabel.tabular.checks import TabularError, check_choice, check_count, check_number
 
-__all__ = ["Identifier", "Norm", "PretrainingHeads", "TabTransformer", "check_network", "init_network"]
+__all__ = ["DetectionHead", "Identifier", "Norm", "PretrainingHeads", "TabTransformer", "check_network", "init_network"]
 
 Identifier = Literal["concat", "add", "none"]
 Norm = Literal["post", "pre"]
+DetectionHead = Literal["value", "column"]
 IDENTIFIERS: tuple[Identifier, ...] = ("concat", "add", "none")
 NORMS: tuple[Norm, ...] = ("post", "pre")
+DETECTION_HEADS: tuple[DetectionHead, ...] = ("value", "column")
 _IDENTIFIER_SHARE = 8  # a concatenated column identifier takes one number in eight
 _LEVELS = 1 << 16  # dropout compares 16 random bits
 
@@ -121,27 +123,38 @@ class TabTransformer(nn.Module):
 class PretrainingHeads(nn.Module):
     """One linear head for each category column, on that column's embedding alone; dropped after pre-training.
 
-    Embeddings ``(B, tokens, d)`` to logits: for "mlm" ``(B, m, max d_i)``, -1e30 beyond a column's own d_i, for "rtd"
-    ``(B, m)``, the logit of "replaced".
+    Embeddings ``(B, tokens, d)``, and codes ``(B, m)`` of the cells that made them, to logits: for "mlm"
+    ``(B, m, max d_i)``, -1e30 beyond a column's own d_i, for "rtd" ``(B, m)``, the logit of "replaced"::
+
+        "value":  w_ij . h_i + b_ij  for a cell of code j        "column":  w_i . h_i + b_i
+
+    Whether a value fits the rest of its row is a product of the two. Where one head serves a whole column, the
+    Transformer has to multiply, and its last layer holds the answer and little of what the rest of the row is like.
+    Heads of values multiply themselves: what they read from h_i is what the rest of the row is like, as with "mlm", and
+    that is what targets depend on.
 
     Attributes:
-      cardinalities: d_i. objective: "mlm" or "rtd".
+      cardinalities: d_i. objective: "mlm" or "rtd". detection: heads of "rtd", "value" or "column".
     """
 
     cardinalities: tuple[int, ...]
     objective: Literal["mlm", "rtd"]
+    detection: DetectionHead = "value"
 
     @nn.compact
-    def __call__(self, embeddings: ArrayLike) -> jax.Array:
+    def __call__(self, embeddings: ArrayLike, codes: ArrayLike) -> jax.Array:
         """Logits of each column."""
         x = jnp.asarray(embeddings)[:, : len(self.cardinalities)]
         columns, width = x.shape[1:]
-        classes = max(self.cardinalities) if self.objective == "mlm" else 1
+        single = self.objective == "rtd" and self.detection == "column"
+        classes = 1 if single else max(self.cardinalities)
         kernel = self.param("kernel", nn.initializers.lecun_normal(batch_axis=(0,)), (columns, width, classes))
         bias = self.param("bias", nn.initializers.zeros, (columns, classes))
         logits = jnp.einsum("bmd,mdk->bmk", x, kernel) + bias[None]
         if self.objective == "rtd":
-            return logits[..., 0]
+            # A missing cell has no head; its logit has no part in the loss.
+            place = jnp.minimum(jnp.asarray(codes), classes - 1)
+            return jnp.take_along_axis(logits, place[..., None], -1)[..., 0]
         known = np.arange(classes) < np.array(self.cardinalities)[:, None]
         return jnp.where(known[None], logits, -1e30)
 

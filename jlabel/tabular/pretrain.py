@@ -15,6 +15,8 @@ from jlabel.tabular.checks import TabularError, check_choice, check_count, check
 from jlabel.tabular.columns import ColumnTypes
 from jlabel.tabular.encode import Scaling, TableEncoder, encode, fit_encoder, value_knots
 from jlabel.tabular.network import (
+    DETECTION_HEADS,
+    DetectionHead,
     Identifier,
     Norm,
     PretrainingHeads,
@@ -38,18 +40,19 @@ class PretrainingLoss:
 
     Attributes:
       network: whose embeddings are trained. objective: "mlm" or "rtd". rate: of hidden or exchanged cells.
-      allow_same: see `replace_codes`.
+      allow_same: see `replace_codes`. detection: heads of "rtd", see `PretrainingHeads`.
     """
 
     network: TabTransformer
     objective: Objective
     rate: float = 0.3
     allow_same: bool = False
+    detection: DetectionHead = "value"
 
     @property
     def heads(self) -> PretrainingHeads:
         """The heads, which fine-tuning drops."""
-        return PretrainingHeads(self.network.cardinalities, self.objective)
+        return PretrainingHeads(self.network.cardinalities, self.objective, self.detection)
 
     def init(self, key: jax.Array, *, knots: ArrayLike | None = None) -> dict[str, Any]:
         """First variables of both, ``{"network": ..., "heads": ...}``, without the MLP, which is not trained here."""
@@ -67,7 +70,7 @@ class PretrainingLoss:
                 cells, codes, cardinalities=sizes, rate=self.rate, allow_same=self.allow_same
             )
         hidden: Any = self.network.apply(params["network"], changed, batch["values"], drops, method="contextual")
-        logits: Any = self.heads.apply(params["heads"], hidden[-1])
+        logits: Any = self.heads.apply(params["heads"], hidden[-1], changed)
         if self.objective == "mlm":
             return mlm_loss(logits, codes, marked)
         return rtd_loss(logits, marked, codes < jnp.asarray(sizes)[None])
@@ -117,6 +120,7 @@ def pretrain(
     scaling: Scaling = "standard",
     bins: int = 0,
     rate: float = 0.3,
+    detection: DetectionHead = "value",
     steps: int = 2000,
     batch_size: int = 256,
     learning_rate: float = 1e-3,
@@ -129,13 +133,19 @@ def pretrain(
     "mlm" hides cells and fills them in (`mask_codes`, `mlm_loss`), "rtd" exchanges cells and finds them
     (`replace_codes`, `rtd_loss`); cells that are missing in the data are neither hidden nor exchanged.
 
+    Each column has linear heads on its own embedding h_i, one for each of its values (`PretrainingHeads`). The one for
+    value j says for "mlm" how likely j is in a hidden cell, and for "rtd" whether a cell that shows j was exchanged:
+    ``logit = w_ij . h_i + b_ij``. One head for all values of a column, ``w_i . h_i + b_i``, learns "rtd" about as well,
+    but leaves less in h_i of what targets depend on, and fine-tuning gains little over no pre-training.
+
     Args:
       frame: table of N rows; leave out the target, and the rows of validation and test.
       objective: "mlm" or "rtd". columns: what the columns hold, "infer" asks `infer_columns`.
       embedding_size, num_layers, num_heads, dropout, identifier, norm: of `TabTransformer`.
       scaling: of numbers, see `fit_encoder`. bins: more than 0 makes tokens of the numbers, so that the categories'
         embeddings know them; bins of equally many known values.
-      rate: share of cells hidden or exchanged. steps, batch_size, learning_rate, weight_decay: of `train_runs`.
+      rate: share of cells hidden or exchanged. detection: heads of "rtd", one for each "value" or each "column".
+      steps, batch_size, learning_rate, weight_decay: of `train_runs`.
       key: typed PRNG key. progress: whether to show a bar; None shows it on a terminal.
 
     Returns:
@@ -147,6 +157,7 @@ def pretrain(
     Source: Huang et al. 2020, section 2; Devlin et al. 2019; Clark et al. 2020.
     """
     check_choice("objective", objective, OBJECTIVES)
+    check_choice("detection", detection, DETECTION_HEADS)
     check_number("rate", rate, high=1.0, open_low=True)
     check_number("learning_rate", learning_rate, open_low=True)
     for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -163,7 +174,7 @@ def pretrain(
     )  # fmt: skip
     check_network(network)
     knots = value_knots(encoder, bins) if bins else None
-    loss = PretrainingLoss(network, objective, rate)
+    loss = PretrainingLoss(network, objective, rate, detection=detection)
     table = encode(encoder, frame)
     first, order = jax.random.split(key)
     params = loss.init(first, knots=knots)
@@ -185,4 +196,5 @@ def pretrain(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init_heads(loss: PretrainingLoss, key: jax.Array) -> Any:
-    return loss.heads.init(key, jnp.zeros((1, loss.network.num_tokens, loss.network.embedding_size)))
+    hidden = jnp.zeros((1, loss.network.num_tokens, loss.network.embedding_size))
+    return loss.heads.init(key, hidden, jnp.zeros((1, len(loss.network.cardinalities)), jnp.int32))

@@ -180,22 +180,30 @@ def test_init_takes_knots_and_leaves_the_head_to_fine_tuning(key):
     jax.tree.map(np.testing.assert_array_equal, {name: whole[name] for name in start}, start)
 
 
-def test_heads_have_their_own_columns():
+@pytest.mark.parametrize(
+    ("objective", "detection", "shape"),
+    [("mlm", "value", (4, 2, 5)), ("rtd", "value", (4, 2)), ("rtd", "column", (4, 2))],
+)
+def test_heads_have_their_own_columns(objective, detection, shape):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3, 8)).astype(np.float32)
-    for objective, shape in (("mlm", (4, 2, 5)), ("rtd", (4, 2))):
-        heads = PretrainingHeads((2, 5), objective)
-        shapes = jax.eval_shape(heads.init, jax.random.key(0), x)
-        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
-        logits = np.asarray(jax.jit(heads.apply)(params, x))
-        assert logits.shape == shape
-        kernel, bias = params["params"]["kernel"], params["params"]["bias"]
-        expected = np.einsum("bmd,mdk->bmk", x[:, :2], kernel) + bias
-        if objective == "mlm":
-            assert (logits[:, 0, 2:] == -1e30).all()
-            np.testing.assert_allclose(logits[:, 1], expected[:, 1], atol=1e-5)
-        else:
-            np.testing.assert_allclose(logits, expected[..., 0], atol=1e-5)
+    codes = np.array([[0, 4], [1, 0], [2, 2], [1, 5]])  # 2 in the first column, 5 in the second are missing
+    heads = PretrainingHeads((2, 5), objective, detection)
+    shapes = jax.eval_shape(heads.init, jax.random.key(0), x, codes)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    logits = np.asarray(jax.jit(heads.apply)(params, x, codes))
+    assert logits.shape == shape
+    kernel, bias = params["params"]["kernel"], params["params"]["bias"]
+    assert kernel.shape == (2, 8, 1 if detection == "column" else 5)
+    expected = np.einsum("bmd,mdk->bmk", x[:, :2], kernel) + bias
+    if objective == "mlm":
+        assert (logits[:, 0, 2:] == -1e30).all()
+        np.testing.assert_allclose(logits[:, 1], expected[:, 1], atol=1e-5)
+        return
+    assert np.isfinite(logits).all()
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 1), (3, 0)):  # the known ones
+        head = 0 if detection == "column" else codes[row, column]
+        np.testing.assert_allclose(logits[row, column], expected[row, column, head], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -134,11 +134,10 @@ def test_one_pre_training_for_several_targets(pretrained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["mlm", "rtd"])
-def test_pre_training_learns_what_goes_together(objective):
-    made = pretrain(
-        table(600), **{**PRETRAINING, "objective": objective, "steps": 600, "rate": 0.3}, key=jax.random.key(1)
-    )
+@pytest.mark.parametrize(("objective", "detection"), [("mlm", "value"), ("rtd", "value"), ("rtd", "column")])
+def test_pre_training_learns_what_goes_together(objective, detection):
+    options = {**PRETRAINING, "objective": objective, "detection": detection, "steps": 600, "rate": 0.3}
+    made = pretrain(table(600), **options, key=jax.random.key(1))
     guess = {"mlm": np.log(3), "rtd": 0.6109}[objective]
     assert made.losses[-1] < guess - 0.08
     # Unlike before, a city and its river lie together.
@@ -160,6 +159,7 @@ def test_the_loss_is_hashable_and_has_its_heads():
     assert one == two
     assert hash(one) == hash(two)
     assert one != PretrainingLoss(network, "mlm")
+    assert one != PretrainingLoss(network, "rtd", detection="column")
     assert one.heads.cardinalities == (2, 3)
 
 
@@ -172,6 +172,7 @@ def test_the_loss_is_hashable_and_has_its_heads():
             "objective='rtd' learns from category columns, and the table has none",
         ),
         (table(), {"objective": "nsp"}, "objective is 'nsp'; allowed: 'mlm', 'rtd'"),
+        (table(), {"detection": "cell"}, "detection is 'cell'; allowed: 'value', 'column'"),
         (table(), {"rate": 0.0}, "rate is 0.0; allowed: above 0 to 1"),
         (table(), {"steps": 0}, "steps is 0; allowed: whole numbers from 1"),
         (table(), {"batch_size": 2.5}, "batch_size is 2.5; allowed: whole numbers from 1"),
