@@ -24,10 +24,12 @@ Adam), it would be 2.1 times. Of the student's time Adam is a quarter and the pr
 moments at all it would be 1.4 times as fast, which is what 300 asks for.
 
                 forward       step
-    L = 6       2.2 / 1.1     1.6 / 1.5
-    L = 14      2.2 / 1.1     1.6 / 1.6
-    L = 45      2.0 / 1.2     1.6 / 1.6
-    student                   216 / 5.4
+    L = 6       2.2 / 1.05    1.6 / 1.5
+    L = 14      2.2 / 1.15    1.7 / 1.5
+    L = 45      2.0 / 1.1     1.6 / 1.5
+    student                   226 / 4.9
+
+Two threads, wall clock: forward 1.5, 1.7, 2.0, step 1.6, 1.6, 1.7, student 201 times.
 
 Needs `pip install -r benchmarks/requirements.txt`. Each thread count gets a process of its own, pinned to so many
 cores, and takes two minutes on an idle machine. On a busy machine use `--clock=cpu`.
