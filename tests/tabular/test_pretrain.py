@@ -146,6 +146,15 @@ def test_pre_training_learns_what_goes_together(objective, detection):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("objective", "rate"), [("mlm", 1e-3), ("rtd", 3e-3)])
+def test_each_objective_has_its_rate(objective, rate):
+    options = {**PRETRAINING, "objective": objective, "learning_rate": None}
+    found = pretrain(table(), **options, key=jax.random.key(0))
+    same = pretrain(table(), **{**options, "learning_rate": rate}, key=jax.random.key(0))
+    np.testing.assert_array_equal(found.losses, same.losses)
+
+
+@pytest.mark.slow
 def test_numbers_as_tokens_in_pre_training():
     made = pretrain(table(), **{**PRETRAINING, "bins": 4}, key=jax.random.key(0))
     knots = made.params["constants"]["embedding"]["number"]["knots"]
@@ -161,6 +170,24 @@ def test_the_loss_is_hashable_and_has_its_heads():
     assert one != PretrainingLoss(network, "mlm")
     assert one != PretrainingLoss(network, "rtd", detection="column")
     assert one.heads.cardinalities == (2, 3)
+
+
+def test_heads_of_values_see_the_exchanged_row_and_not_the_true_one():
+    network = TabTransformer((2, 3), embedding_size=8, num_layers=0, num_heads=1, identifier="none")
+    loss = PretrainingLoss(network, "rtd", rate=1.0)
+    # Embeddings are unit vectors; the head of value j says "kept" to its own and "exchanged" to any other.
+    value = np.eye(7, 8, dtype=np.float32)  # codes 0, 1, missing, then 0, 1, 2, missing
+    kernel = np.full((2, 8, 3), 9.0, np.float32)
+    for column, first in enumerate((0, 3)):
+        kernel[column, first + np.arange(3), np.arange(3)] = -9.0
+    params = {
+        "network": {"params": {"embedding": {"value": value}}},
+        "heads": {"params": {"kernel": kernel, "bias": np.zeros((2, 3), np.float32)}},
+    }
+    batch = {"codes": np.array([[0, 0], [1, 2], [0, 3]]), "values": np.zeros((3, 0), np.float32)}
+    found = jax.jit(loss)(params, batch, jax.random.key(0), 0.0)
+    # All known cells are exchanged, and none tells so: softplus(9). With the true row's heads it would be softplus(-9).
+    assert float(found) == pytest.approx(9.000123, abs=1e-5)
 
 
 @pytest.mark.parametrize(
