@@ -28,10 +28,10 @@ from tqdm import tqdm
 
 from experiments.amalgamation_config import AmalgamationConfig, config_of, define_flags
 from experiments.amalgamation_data import study_parts
-from experiments.amalgamation_files import Cells
 from experiments.amalgamation_own import predict_new, run_own
 from experiments.amalgamation_report import Parts, write_study
 from experiments.amalgamation_study import run_part
+from experiments.cells import Cells
 from experiments.common import run_main
 from jlabel.training import check_workdir, open_workdir
 

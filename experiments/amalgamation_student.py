@@ -14,7 +14,8 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from experiments.amalgamation_files import chain_apply, flat_params, tree_params
+from experiments.amalgamation_files import chain_apply
+from experiments.cells import flat_params, tree_params
 from jlabel import InputError
 from jlabel.amalgamation import Amalgamation, ChainModel, predict_probs
 

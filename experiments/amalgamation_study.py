@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments.amalgamation_config import HARD, LEARNED, AmalgamationConfig
 from experiments.amalgamation_data import Part, Problem
-from experiments.amalgamation_files import Cells
 from experiments.amalgamation_rivals import RIVALS, rival_options
 from experiments.amalgamation_training import Job, Trained, chain_options, train_jobs
+from experiments.cells import Cells
 from jlabel.amalgamation import (
     ChainModel,
     TransferResult,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.amalgamation_config import AmalgamationConfig
-from experiments.amalgamation_files import Cells, chain_apply, load_models, store_models
+from experiments.amalgamation_files import chain_apply, load_models, store_models
+from experiments.cells import Cells
 from jlabel.amalgamation import ChainModel, fit_chains, predict_probs
 
 __all__ = ["Fit", "Job", "Trained", "chain_options", "settings", "train_jobs"]

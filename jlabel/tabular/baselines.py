@@ -31,6 +31,7 @@ def fit_mlp(
     entropy: float = 0.0,
     pseudo: bool = False,
     embedding_size: int = 32,
+    max_hidden: int | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
     """MLP on embeddings of categories and on numbers: TabTransformer without layers.
@@ -40,7 +41,8 @@ def fit_mlp(
       entropy: ER, weight of the mean entropy of predictions on unlabelled rows.
       pseudo: PL, unlabelled rows count with their most likely class, with a weight that grows from 0 to 3 between 10 %
         and 60 % of the steps.
-      embedding_size: numbers of a category. training: see `Training`.
+      embedding_size: numbers of a category. max_hidden: most units of a hidden layer, see `TabTransformer`.
+      training: see `Training`.
 
     Returns:
       The networks.
@@ -51,8 +53,9 @@ def fit_mlp(
     Source: Huang et al. 2020, section 3; Grandvalet & Bengio 2005 (ER); Lee 2013 (PL).
     """
     network = TabTransformer(
-        problem.cardinalities, problem.num_values, problem.num_classes, embedding_size, num_layers=0, num_heads=1
-    )
+        problem.cardinalities, problem.num_values, problem.num_classes, embedding_size, num_layers=0, num_heads=1,
+        max_hidden=max_hidden,
+    )  # fmt: skip
     return _fit(problem, network, None, entropy, pseudo, key, training)
 
 
@@ -67,13 +70,14 @@ def fit_tabtransformer(
     num_heads: int = 8,
     dropout: float = 0.1,
     norm: Norm = "post",
+    max_hidden: int | None = None,
     pretrained: Pretrained | Sequence[Pretrained] | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
     """TabTransformer, from scratch or from a pre-training, alone or with ER or PL on unlabelled rows.
 
     Args:
-      problem, key, entropy, pseudo, training: as for `fit_mlp`.
+      problem, key, entropy, pseudo, max_hidden, training: as for `fit_mlp`.
       embedding_size, num_layers, num_heads, dropout, norm: of `TabTransformer`; with a pre-training its own count.
       pretrained: of the same table, one for all runs or one for each; all but the MLP starts from it.
 
@@ -86,7 +90,7 @@ def fit_tabtransformer(
     if pretrained is None:
         network = TabTransformer(
             problem.cardinalities, problem.num_values, problem.num_classes, embedding_size, num_layers, num_heads,
-            dropout, norm=norm,
+            dropout, norm=norm, max_hidden=max_hidden,
         )  # fmt: skip
         return _fit(problem, network, None, entropy, pseudo, key, training)
     given = [pretrained] * problem.num_runs if isinstance(pretrained, Pretrained) else list(pretrained)
@@ -97,7 +101,7 @@ def fit_tabtransformer(
     sizes = {(part.network.cardinalities, part.network.num_values) for part in given}
     if sizes != {(problem.cardinalities, problem.num_values)} or len({part.network for part in given}) > 1:
         raise TabularError("pretrained is of another table or of several sizes; pre-train on this problem's columns")
-    network = given[0].network.clone(num_outputs=problem.num_classes, parent=None)
+    network = given[0].network.clone(num_outputs=problem.num_classes, max_hidden=max_hidden, parent=None)
     return _fit(problem, network, [part.params for part in given], entropy, pseudo, key, training)
 
 

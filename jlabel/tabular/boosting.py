@@ -76,12 +76,13 @@ def fit_boosting(
             if problem.validation is not None:
                 at = problem.validation[run][problem.validation[run] >= 0]
                 held = (rows[at], problem.labels[at])
-            model = _boosted(rows[own], labels, held, max_iter, settings)
+            model = _boosted(rows[own], labels, held, problem.num_classes, max_iter, settings)
             if unlabelled is not None:
                 others = np.setdiff1d(unlabelled[run], own)
                 said = model.predict(rows[others])
                 both = np.concatenate([labels, said])
-                model = _boosted(rows[np.concatenate([own, others])], both, held, max_iter, settings)
+                every = rows[np.concatenate([own, others])]
+                model = _boosted(every, both, held, problem.num_classes, max_iter, settings)
             models.append((model, features))
     return HostFit(tuple(models), problem.num_classes, problem.batched)
 
@@ -114,6 +115,7 @@ def _boosted(
     rows: np.ndarray,
     labels: np.ndarray,
     held: tuple[np.ndarray, np.ndarray] | None,
+    num_classes: int,
     trees: int,
     settings: dict[str, Any],
 ) -> HistGradientBoostingClassifier:
@@ -127,7 +129,11 @@ def _boosted(
     model = fit(trees)
     if held is None:
         return model
-    curve = [classification_score(np.log(probs + 1e-12), held[1]) for probs in model.staged_predict_proba(held[0])]
+    curve = []
+    for said in model.staged_predict_proba(held[0]):
+        probs = np.zeros((len(said), num_classes))  # 0 for classes that no labelled row has
+        probs[:, model.classes_] = said
+        curve.append(classification_score(np.log(probs + 1e-12), held[1]))
     best = int(np.argmax(curve)) + 1
     return model if best == trees else fit(best)
 

@@ -24,6 +24,7 @@ def fit_bottleneck(
     kl_weight: float = 1e-3,
     code_size: int = 32,
     embedding_size: int = 32,
+    max_hidden: int | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
     """VIB: an MLP gives mean and deviation of a code, a linear layer the classes of a sample of it.
@@ -32,7 +33,8 @@ def fit_bottleneck(
     the mean.
 
     Args:
-      problem, key, embedding_size, training: as for `fit_mlp`. kl_weight: from 0. code_size: K, numbers of the code.
+      problem, key, embedding_size, max_hidden, training: as for `fit_mlp`.
+      kl_weight: from 0. code_size: K, numbers of the code.
 
     Returns:
       The networks.
@@ -47,7 +49,7 @@ def fit_bottleneck(
     check_training(training)
     keys = jax.vmap(lambda own: jax.random.split(own, 3))(run_keys(problem, key))
     sizes = (problem.cardinalities, problem.num_values, 2 * code_size, embedding_size)
-    encoder = check_network(TabTransformer(*sizes, num_layers=0, num_heads=1))
+    encoder = check_network(TabTransformer(*sizes, num_layers=0, num_heads=1, max_hidden=max_hidden))
     shape = (problem.num_runs, code_size, problem.num_classes)
     params = {
         "encoder": init_runs(encoder, keys[:, 0]),

@@ -30,12 +30,13 @@ def fit_denoising(
     rate: float = _RATE,
     pretraining_steps: int = 1000,
     embedding_size: int = 32,
+    max_hidden: int | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
     """DAE: pre-train an MLP to undo swap noise on the labelled and unlabelled rows, then fine-tune all but its decoder.
 
     Args:
-      problem, key, embedding_size, training: as for `fit_mlp`.
+      problem, key, embedding_size, max_hidden, training: as for `fit_mlp`.
       pretrained: what `pretrain_denoising` gave for the same table and number of runs, for many targets or numbers of
         labels. rate, pretraining_steps: as there.
 
@@ -53,9 +54,9 @@ def fit_denoising(
         own = keys[:, 0] if problem.batched else keys[0, 0]
         pretrained = pretrain_denoising(
             problem, key=own, rate=rate, steps=pretraining_steps, embedding_size=embedding_size,
-            progress=training.get("progress"),
+            max_hidden=max_hidden, progress=training.get("progress"),
         )  # fmt: skip
-    network = _network(problem, problem.num_classes, embedding_size)
+    network = _network(problem, problem.num_classes, embedding_size, max_hidden)
     first = init_runs(network, keys[:, 1])
     params = {"params": {**pretrained["params"], "dense_2": first["params"]["dense_2"]}}
     if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, first):
@@ -73,12 +74,13 @@ def pretrain_denoising(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-5,
     embedding_size: int = 32,
+    max_hidden: int | None = None,
     progress: bool | None = None,
 ) -> Any:
     """Train an MLP to undo swap noise on each run's labelled and unlabelled rows.
 
     Args:
-      problem, key, embedding_size: as for `fit_mlp`. rate: of cells that are swapped, in (0, 1].
+      problem, key, embedding_size, max_hidden: as for `fit_mlp`. rate: of cells that are swapped, in (0, 1].
       steps, batch_size, learning_rate, weight_decay, progress: of `train_runs`.
 
     Returns:
@@ -91,7 +93,7 @@ def pretrain_denoising(
     check_number("learning_rate", learning_rate, open_low=True)
     for name, count in (("pretraining_steps", steps), ("batch_size", batch_size)):
         check_count(name, count)
-    network = _network(problem, sum(problem.cardinalities) + problem.num_values, embedding_size)
+    network = _network(problem, sum(problem.cardinalities) + problem.num_values, embedding_size, max_hidden)
     keys = jax.vmap(jax.random.split)(run_keys(problem, key))
     found = train_runs(
         DenoisingLoss(network, float(rate)),
@@ -108,9 +110,9 @@ def pretrain_denoising(
     return found.params
 
 
-def _network(problem: Problem, outputs: int, embedding_size: int) -> TabTransformer:
+def _network(problem: Problem, outputs: int, embedding_size: int, max_hidden: int | None) -> TabTransformer:
     sizes = (problem.cardinalities, problem.num_values, outputs, embedding_size)
-    return check_network(TabTransformer(*sizes, num_layers=0, num_heads=1))
+    return check_network(TabTransformer(*sizes, num_layers=0, num_heads=1, max_hidden=max_hidden))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def fit_sparse(
     rounds: int = 5,
     share: float = 0.2,
     embedding_size: int = 32,
+    max_hidden: int | None = None,
     **training: Unpack[Training],
 ) -> SparseFit:
     """Iterative magnitude pruning of `fit_mlp`'s network.
@@ -45,7 +46,7 @@ def fit_sparse(
     that does best on validation, the denser one of equals.
 
     Args:
-      problem, key, embedding_size, training: as for `fit_mlp`; validation rows are needed.
+      problem, key, embedding_size, max_hidden, training: as for `fit_mlp`; validation rows are needed.
       rounds: of pruning; ``(1 - share) ** rounds`` of the weights remain in the last. share: in (0, 1).
 
     Returns:
@@ -64,7 +65,7 @@ def fit_sparse(
             "the sparse MLP chooses its sparsity on validation rows, and the problem has none; give them"
         )
     sizes = (problem.cardinalities, problem.num_values, problem.num_classes, embedding_size)
-    network = check_network(TabTransformer(*sizes, num_layers=0, num_heads=1))
+    network = check_network(TabTransformer(*sizes, num_layers=0, num_heads=1, max_hidden=max_hidden))
     keys = jax.vmap(jax.random.split)(run_keys(problem, key))
     first = init_runs(network, keys[:, 0])
     start, best, curve = first, first, []

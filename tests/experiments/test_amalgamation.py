@@ -15,9 +15,9 @@ from experiments.amalgamation import run
 from experiments.amalgamation_config import AmalgamationConfig
 from experiments.amalgamation_data import PRESETS, Part, study_parts
 from experiments.amalgamation_figures import levels_figure
-from experiments.amalgamation_files import Cells, flat_params, tree_params
 from experiments.amalgamation_paper import paper_figures
 from experiments.amalgamation_study import METRICS, Outcome, Transfers, run_part
+from experiments.cells import Cells, flat_params, tree_params
 from jlabel import InputError
 from jlabel.amalgamation import label_union
 from tests.experiments.untrained_chains import untrained

@@ -144,3 +144,18 @@ def test_tables_of_categories_or_of_numbers_alone(problem):
 def test_settings_out_of_range(problem, fit, settings, message):
     with pytest.raises(TabularError, match=message):
         fit(problem, **settings)
+
+
+@pytest.mark.parametrize("pseudo", [False, True])
+def test_a_class_that_no_labelled_row_has_gets_nothing(pseudo):
+    generator = np.random.default_rng(0)
+    codes = generator.integers(0, 3, (60, 2)).astype(np.int32)
+    table = Table(codes, generator.standard_normal((60, 2)).astype(np.float32), np.zeros(2, int))
+    problem = make_problem(
+        table, np.repeat([0, 1, 2], 20), cardinalities=(3, 3), labelled=np.r_[0:15, 20:35], unlabelled=np.r_[45:60],
+        validation=np.r_[15:20, 35:45],
+    )  # fmt: skip
+    probs = fit_boosting(problem, pseudo=pseudo, **LEAF).predict_proba(table)
+    assert probs.shape == (60, 3)
+    assert not probs[:, 2].any()
+    np.testing.assert_allclose(probs.sum(1), 1)
