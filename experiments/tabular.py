@@ -19,6 +19,7 @@
         predictions of new rows
 
 Leaves results.json, metrics.jsonl, report.html and figures in --workdir; a run that was stopped goes on where it was.
+Results: docs/results/tabular.md.
 """
 
 import time
