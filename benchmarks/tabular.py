@@ -20,7 +20,7 @@ three out), at the speed of a copy: 4.84e9 operations and 41 MB. Of (b): each ce
 bytes; that the texts' hashes are computed, which is most of the work, is left out. "x floor" is our time over it.
 
 The sides take turns; each thread count gets a process of its own, pinned to so many cores. On a busy machine use
-`--clock=cpu`. Encoding, one thread, CPU seconds: 1.5 times scikit-learn, 104 x floor.
+`--clock=cpu`.
 """
 
 import functools
