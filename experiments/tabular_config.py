@@ -61,6 +61,7 @@ class TabularConfig:
     num_heads: int = 8
     dropout: float = 0.1
     norm: str = "post"
+    bins: int = 0
     max_hidden: int | None = None
     pretraining_steps: int = 2000
     pretraining_rate: float | None = None
@@ -92,6 +93,10 @@ class TabularConfig:
             check_positive("--max_hidden", self.max_hidden, whole=True)
         if self.pretraining_rate is not None:
             check_positive("--pretraining_rate", self.pretraining_rate)
+        if self.bins < 0:
+            raise InputError(
+                f"--bins={self.bins}: give 1 or more to make tokens of the numbers, 0 to pass them as they are"
+            )
         if self.num_layers < 0 or (self.num_layers == 0 and self.study in ("robustness", "embeddings")):
             raise InputError(f"--num_layers={self.num_layers}: give 1 or more; 0 is the method mlp")
         if self.embedding_size % self.num_heads:
@@ -210,6 +215,10 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_heads", d.num_heads, "Heads of the attention.")
     flags.DEFINE_float("dropout", d.dropout, "Rate while training.")
     flags.DEFINE_enum("norm", d.norm, ("post", "pre"), "Layer norm after each sublayer, as in the paper, or before.")
+    flags.DEFINE_integer(
+        "bins", d.bins, "More than 0: the Transformer sees the numbers too, each by how full these bins of equally "
+        "many rows are; so it does in tables without categories.",
+    )  # fmt: skip
     flags.DEFINE_integer(
         "max_hidden", d.max_hidden, "At most so many units in the MLP's hidden layers, which are 4 and 2 times its "
         "input: of 80 and more category columns they take gigabytes.",

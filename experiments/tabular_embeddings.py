@@ -29,7 +29,15 @@ from experiments.tabular_robustness import fit_runs, over_splits, over_what, spl
 from experiments.tabular_study import Outcome, Progress
 from jlabel import InputError
 from jlabel.evaluation import make_row
-from jlabel.tabular import Problem, Table, TabTransformer, classification_score, predict_table
+from jlabel.tabular import (
+    Problem,
+    Table,
+    TableEncoder,
+    TabTransformer,
+    classification_score,
+    predict_table,
+    value_knots,
+)
 from jlabel.tabular.network import init_embeddings
 
 __all__ = ["run_embeddings"]
@@ -71,22 +79,23 @@ def run_embeddings(
         found = {}
         for method in methods:
             progress(f"split {split}, {method}")
-            step = functools.partial(_look, method, config, data, split, problem, cells)
+            step = functools.partial(_look, method, config, data, split, encoder, problem, cells)
             found[method] = cells.get(f"embeddings split {split} {method}", step)
         splits.append(found)
     return _outcome(config, data, values, prefers, splits)
 
 
 def _look(
-    method: str, config: TabularConfig, data: TabularData, split: int, problem: Problem, cells: Cells
-) -> dict[str, np.ndarray]:
+    method: str, config: TabularConfig, data: TabularData, split: int, encoder: TableEncoder, problem: Problem,
+    cells: Cells,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Everything about one method's networks in one split, what is not of the map ``(networks, ...)``.
 
     "target": areas ``(layers,)``; "profile": accuracies ``(layers,)`` and "cosine": areas ``(layers, 3)``, of drawn
     tables; "end": the area of the network itself, if it predicts; in the first split "last" and "before": maps
     ``(V, 2)``.
     """
-    network, networks = _networks(method, config, data, split, problem, cells)
+    network, networks = _networks(method, config, data, split, encoder, problem, cells)
     part = cut(data, split)
     test = np.random.default_rng(split).permutation(part.test)[:MOST]
     prefers = _prefers(data, problem)
@@ -117,8 +126,9 @@ def _look(
 
 
 def _networks(
-    method: str, config: TabularConfig, data: TabularData, split: int, problem: Problem, cells: Cells
-) -> tuple[TabTransformer, list[Any]]:
+    method: str, config: TabularConfig, data: TabularData, split: int, encoder: TableEncoder, problem: Problem,
+    cells: Cells,
+) -> tuple[TabTransformer, list[Any]]:  # fmt: skip
     """A network, and its parameters with each seed; those of a pre-training serve all seeds."""
     if method in config.objectives:
         found = pretrained_of(config, data, split, method, cells)
@@ -126,13 +136,14 @@ def _networks(
     if method == "untrained":
         network = TabTransformer(
             problem.cardinalities, problem.num_values, problem.num_classes, config.embedding_size, config.num_layers,
-            config.num_heads, config.dropout, norm=config.norm,  # type: ignore[arg-type]
+            config.num_heads, config.dropout, norm=config.norm, bins=config.bins,  # type: ignore[arg-type]
         )  # fmt: skip
+        knots = value_knots(encoder, config.bins) if config.bins else None
         keys = [jax.random.fold_in(jax.random.key(seed), split) for seed in config.seeds]
-        return network, [init_embeddings(network, key) for key in keys]
+        return network, [init_embeddings(network, key, knots=knots) for key in keys]
     # The same settings for all: what is compared are their starts.
     untuned = dataclasses.replace(config, tuning_rounds=0)
-    tuned = fit_runs(method.removesuffix(TUNED), untuned, data, split, problem, cells)
+    tuned = fit_runs(method.removesuffix(TUNED), untuned, data, split, encoder, problem, cells)
     fits: list[Any] = [own.fits[0] for own in tuned]
     return fits[0].outputs.network, [
         jax.tree.map(lambda x, run=run: x[run], fit.params) for fit in fits for run in range(len(fit.best_step))
@@ -144,9 +155,9 @@ def _rows(table: Table, rows: np.ndarray) -> Table:
 
 
 def _embedded(network: TabTransformer, params: Any, table: Table, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Embeddings ``(rows, m, d)`` of each layer."""
-    found: tuple[np.ndarray, ...] = predict_table(network, params, _rows(table, rows), method="contextual")
-    return found
+    """Embeddings of the categories ``(rows, m, d)`` of each layer; tokens of numbers come behind them."""
+    found = predict_table(network, params, _rows(table, rows), method="contextual")
+    return tuple(layer[:, : table.codes.shape[1]] for layer in found)
 
 
 def _prefers(data: TabularData, problem: Problem) -> np.ndarray | None:

@@ -158,8 +158,9 @@ class _Own(NamedTuple):
         keys = jax.random.split(key, problem.num_runs)
         objective = objective_of(name)
         return fit_method(
-            name, problem, self.config, key=keys, pretrained=self.pretrained[objective] if objective else None
-        )
+            name, problem, self.config, encoder=self.encoder, key=keys,
+            pretrained=self.pretrained[objective] if objective else None,
+        )  # fmt: skip
 
     def _problem(self, train: np.ndarray, val: Sequence[np.ndarray]) -> Problem:
         longest = max(len(rows) for rows in val)

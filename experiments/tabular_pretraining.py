@@ -46,6 +46,7 @@ def pretrained_on(
             num_heads=config.num_heads,
             dropout=config.dropout,
             norm=config.norm,  # type: ignore[arg-type]
+            bins=config.bins,
             steps=config.pretraining_steps,
             batch_size=config.batch_size,
             learning_rate=config.pretraining_rate,

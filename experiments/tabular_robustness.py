@@ -86,8 +86,9 @@ def split_problem(config: TabularConfig, data: TabularData, split: int) -> tuple
 
 
 def fit_runs(
-    method: str, config: TabularConfig, data: TabularData, split: int, problem: Problem, cells: Cells
-) -> list[TunedFit]:
+    method: str, config: TabularConfig, data: TabularData, split: int, encoder: TableEncoder, problem: Problem,
+    cells: Cells,
+) -> list[TunedFit]:  # fmt: skip
     """A method's fits to the runs of `split_problem`, at most ``--side_by_side`` in each.
 
     Where all training rows are labelled, trees and logistic regression are the same with every seed: one run.
@@ -101,7 +102,7 @@ def fit_runs(
     for start in range(0, count, config.side_by_side):
         runs = slice(start, min(count, start + config.side_by_side))
         own = problem._replace(labelled=problem.labelled[runs], validation=rows[runs])
-        found.append(fit_method(method, own, config, key=keys[runs], pretrained=pretrained))
+        found.append(fit_method(method, own, config, encoder=encoder, key=keys[runs], pretrained=pretrained))
     return found
 
 
@@ -161,7 +162,7 @@ def _split_scores(
     spoilt = [table for kind in KINDS for table in corrupted(encoder, data.frame.iloc[test], kind=kind, key=key)]
 
     def scores(method: str) -> dict[str, np.ndarray]:
-        fits = fit_runs(method, config, data, split, problem, cells)
+        fits = fit_runs(method, config, data, split, encoder, problem, cells)
         return {"scores": np.concatenate([table_scores(fit, spoilt, data.target[test]) for fit in fits])}
 
     found = {}

@@ -22,11 +22,13 @@ from jlabel.tabular import (
     Pretrained,
     Problem,
     Table,
+    TableEncoder,
     encode,
     fit_encoder,
     fit_tuned,
     make_problem,
     pretrain_denoising,
+    value_knots,
 )
 
 __all__ = ["Found", "Outcome", "Progress", "area", "fit_method", "num_steps", "run_cells"]
@@ -70,10 +72,14 @@ class Found(NamedTuple):
 
 
 def rows_of(config: TabularConfig, data: TabularData) -> tuple[str, ...]:
-    """The chosen methods that this table allows: without the truth no oracle, without categories no Transformer."""
+    """The chosen methods that this table allows.
+
+    Without the truth there is no oracle, without categories no pre-training, and a Transformer only of numbers in bins.
+    """
     names = [name for name in config.rows if name != "oracle" or data.truth is not None]
     if not data.columns.categorical:
-        names = [name for name in names if not objective_of(name) and not name.startswith("tabtransformer")]
+        names = [name for name in names if not objective_of(name)]
+        names = [name for name in names if config.bins or not name.startswith("tabtransformer")]
     return tuple(names)
 
 
@@ -116,13 +122,14 @@ def run_cells(
                 title = f"split {split}, {count or 'all'} labels, seeds {' '.join(map(str, seeds))}"
 
                 def step(
-                    name: str, title: str = title, problem: Problem = problem, own: Cut = own, split: int = split,
+                    name: str, title: str = title, encoder: TableEncoder = encoder, problem: Problem = problem,
+                    own: Cut = own, split: int = split,
                     seeds: tuple[int, ...] = seeds, pretrained: Mapping[str, Pretrained] = pretrained,
                 ) -> dict[str, np.ndarray]:  # fmt: skip
                     progress(f"{title}: {name}")
                     return cells.get(
                         f"{title} {name}",
-                        lambda: _fit_cell(name, config, problem, own, split, seeds, pretrained, cells),
+                        lambda: _fit_cell(name, config, encoder, problem, own, split, seeds, pretrained, cells),
                     )
 
                 with ThreadPoolExecutor(THREADS) as pool:
@@ -148,6 +155,7 @@ def fit_method(
     problem: Problem,
     config: TabularConfig,
     *,
+    encoder: TableEncoder,
     key: jax.Array,
     pretrained: Pretrained | None = None,
     denoised: Any = None,
@@ -156,7 +164,8 @@ def fit_method(
 
     Args:
       name: of the methods, "mlm_er" is "tabtransformer_er" from a pre-training. problem: rows of each run.
-      config: settings. key: a typed key for each run. pretrained: of mlm and rtd. denoised: of mlp_dae, if at hand.
+      config: settings. encoder: of the table. key: a typed key for each run.
+      pretrained: of mlm and rtd. denoised: of mlp_dae, if at hand.
     """
     objective = objective_of(name)
     base = name if objective is None else "tabtransformer" + name.removeprefix(objective)
@@ -176,6 +185,8 @@ def fit_method(
             settings["dropout"] = config.dropout
         if objective is not None:
             settings["pretrained"] = pretrained
+        elif config.bins:
+            settings["knots"] = value_knots(encoder, config.bins)
     return fit_tuned(base, problem, rounds=config.tuning_rounds, key=key, **settings)
 
 
@@ -228,8 +239,8 @@ def _problem(
 
 
 def _fit_cell(
-    name: str, config: TabularConfig, problem: Problem, own: Cut, split: int, seeds: tuple[int, ...],
-    pretrained: Mapping[str, Pretrained], cells: Cells,
+    name: str, config: TabularConfig, encoder: TableEncoder, problem: Problem, own: Cut, split: int,
+    seeds: tuple[int, ...], pretrained: Mapping[str, Pretrained], cells: Cells,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Fit a method, and score it on test rows."""
     keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), split))(np.array(seeds, np.uint32))
@@ -239,8 +250,9 @@ def _fit_cell(
     objective = objective_of(name)
     with _HOST_TURN if name in HOST else contextlib.nullcontext():
         fit = fit_method(
-            name, problem, config, key=keys, pretrained=pretrained[objective] if objective else None, denoised=denoised
-        )
+            name, problem, config, encoder=encoder, key=keys, denoised=denoised,
+            pretrained=pretrained[objective] if objective else None,
+        )  # fmt: skip
     rows = Table(problem.table.codes[own.test], problem.table.values[own.test], problem.table.unknown)
     probs = fit.predict_proba(rows)
     tuned = TUNING.get(name if objective is None else "tabtransformer" + name.removeprefix(objective), {})

@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any, Unpack
 
 import jax
+import numpy as np
+from jax.typing import ArrayLike
 
 from jlabel.tabular.boosting import fit_boosting, fit_logistic, fit_prior
 from jlabel.tabular.bottleneck import fit_bottleneck
@@ -71,6 +73,7 @@ def fit_tabtransformer(
     dropout: float = 0.1,
     norm: Norm = "post",
     max_hidden: int | None = None,
+    knots: ArrayLike | None = None,
     pretrained: Pretrained | Sequence[Pretrained] | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
@@ -79,20 +82,29 @@ def fit_tabtransformer(
     Args:
       problem, key, entropy, pseudo, max_hidden, training: as for `fit_mlp`.
       embedding_size, num_layers, num_heads, dropout, norm: of `TabTransformer`; with a pre-training its own count.
+      knots: edges of bins ``(c, bins + 1)``, from `value_knots`, make tokens of the numbers too; with a pre-training
+        its own count.
       pretrained: of the same table, one for all runs or one for each; all but the MLP starts from it.
 
     Returns:
       The networks.
 
     Raises:
-      TabularError: as `fit_mlp`, or a pre-training of other columns.
+      TabularError: as `fit_mlp`, a pre-training of other columns, or knots of another shape.
     """
     if pretrained is None:
+        if knots is not None and (
+            np.ndim(knots) != 2 or np.shape(knots)[0] != problem.num_values or np.shape(knots)[1] < 2
+        ):
+            raise TabularError(
+                f"knots of shape {np.shape(knots)}; give ({problem.num_values}, bins + 1), edges for each column's bins"
+            )
+        bins = 0 if knots is None else np.shape(knots)[1] - 1
         network = TabTransformer(
             problem.cardinalities, problem.num_values, problem.num_classes, embedding_size, num_layers, num_heads,
-            dropout, norm=norm, max_hidden=max_hidden,
+            dropout, norm=norm, bins=bins, max_hidden=max_hidden,
         )  # fmt: skip
-        return _fit(problem, network, None, entropy, pseudo, key, training)
+        return _fit(problem, network, None, entropy, pseudo, key, training, knots)
     given = [pretrained] * problem.num_runs if isinstance(pretrained, Pretrained) else list(pretrained)
     if len(given) != problem.num_runs:
         raise TabularError(
@@ -113,6 +125,7 @@ def _fit(
     pseudo: bool,
     key: jax.Array,
     training: Training,
+    knots: ArrayLike | None = None,
 ) -> NeuralFit:
     check_number("entropy", entropy)
     check_network(network)
@@ -121,7 +134,7 @@ def _fit(
         need_unlabelled(problem, "ER" if entropy else "PL")
     keys = run_keys(problem, key)
     split = jax.vmap(jax.random.split)(keys)
-    params = init_runs(network, split[:, 0])
+    params = init_runs(network, split[:, 0], knots)
     if given is not None:
         kept = stack_runs(
             [{name: part for name, part in own["params"].items() if not name.startswith("dense")} for own in given]

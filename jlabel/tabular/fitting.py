@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypedDict
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
@@ -169,9 +170,9 @@ def train_problem(
     return NeuralFit(outputs, found.params, problem.batched, found.best_step, found.scores)
 
 
-def init_runs(network: TabTransformer, keys: jax.Array) -> Any:
-    """First parameters of R networks, leaves ``(R, ...)``."""
-    return stack_runs([init_network(network, key) for key in keys])
+def init_runs(network: TabTransformer, keys: jax.Array, knots: ArrayLike | None = None) -> Any:
+    """First variables of R networks, leaves ``(R, ...)``."""
+    return stack_runs([init_network(network, key, knots=knots) for key in keys])
 
 
 def stack_runs(parts: Sequence[Any]) -> Any:

@@ -125,10 +125,10 @@ def test_labelled_rows_are_all_of_training_or_so_many(data, problem):
 
 
 def test_what_no_seed_changes_is_fitted_once(data, problem):
-    fits = fit_runs("logistic", config(), data, 0, problem[1], None)
+    fits = fit_runs("logistic", config(), data, 0, *problem, None)
     assert [len(fit.chosen) for fit in fits] == [1]
     some = config(labelled=(20,), seeds=(0, 1, 2), side_by_side=2)
-    fits = fit_runs("logistic", some, data, 0, split_problem(some, data, 0)[1], None)
+    fits = fit_runs("logistic", some, data, 0, *split_problem(some, data, 0), None)
     assert [len(fit.chosen) for fit in fits] == [2, 1]
 
 

@@ -19,6 +19,7 @@ from experiments.tabular_paper import TABLE_1, paper_figures, paper_text
 from experiments.tabular_pretraining import pretrained_of
 from experiments.tabular_study import area, fit_method, rows_of, run_cells
 from jlabel import InputError
+from jlabel.tabular import fit_encoder, value_knots
 from tests.experiments.untrained_tables import pretrained, tuned
 
 DATA = "embedded:profiles?seed=1&rows=300"
@@ -134,8 +135,9 @@ def test_every_method_is_given_its_settings(monkeypatch):
     for name in METHODS:
         if name != "oracle":
             fit_method(
-                name, None, config, key=jax.random.key(0), pretrained="mine" if name[:3] in ("mlm", "rtd") else None
-            )
+                name, None, config, encoder=None, key=jax.random.key(0),
+                pretrained="mine" if name[:3] in ("mlm", "rtd") else None,
+            )  # fmt: skip
     assert all(settings["rounds"] == 3 for settings in given.values())
     assert set(given["gbdt_pl"]) == {"rounds", "key"}
     assert given["vib"]["max_hidden"] == 9
@@ -143,8 +145,23 @@ def test_every_method_is_given_its_settings(monkeypatch):
     assert "dropout" not in given["tabtransformer_er"]  # which tuning draws
     assert "pretrained" not in given["tabtransformer"]
     given.clear()
-    fit_method("rtd_pl", None, config, key=jax.random.key(0), pretrained="mine")
+    fit_method("rtd_pl", None, config, encoder=None, key=jax.random.key(0), pretrained="mine")
     assert given["tabtransformer_pl"]["pretrained"] == "mine"
+
+
+def test_numbers_as_tokens(monkeypatch):
+    given = {}
+    monkeypatch.setattr(tabular_study, "fit_tuned", lambda name, _, **settings: given.setdefault(name, settings))
+    data = load_data(tiny())
+    encoder = fit_encoder(data.frame, data.columns)
+    for name in ("tabtransformer", "mlm_er", "mlp"):
+        fit_method(name, None, tiny(bins=3), encoder=encoder, key=jax.random.key(0), pretrained="mine")
+    np.testing.assert_array_equal(given["tabtransformer"]["knots"], value_knots(encoder, 3))
+    assert not any("knots" in given[name] for name in ("tabtransformer_er", "mlp"))  # a pre-training has its own
+    plain = data._replace(truth=None, columns=data.columns._replace(categorical=()))
+    assert rows_of(tiny(methods=("mlp", "tabtransformer", "mlm"), bins=3), plain) == ("mlp", "tabtransformer")
+    with pytest.raises(InputError, match="--bins=-1: give 1 or more to make tokens of the numbers"):
+        tiny(bins=-1)
 
 
 def test_rows_that_a_table_does_not_allow():

@@ -140,6 +140,21 @@ def test_pretrainings_that_do_not_fit(problem, given, message):
 
 
 @pytest.mark.slow
+def test_numbers_as_tokens(problem):
+    knots = np.array([[-1.0, 0, 1], [0, 0.5, 1]])
+    fit = fit_tabtransformer(problem, key=KEYS, knots=knots, num_layers=1, num_heads=2, **QUICK)
+    np.testing.assert_array_equal(fit.params["constants"]["embedding"]["number"]["knots"], np.stack([knots] * 2))
+    assert fit.outputs.network.num_tokens == len(SIZES) + 2
+    assert np.isfinite(fit.predict_proba(problem.table)).all()
+
+
+@pytest.mark.parametrize("knots", [np.zeros(3), np.zeros((3, 3)), np.zeros((2, 1))])
+def test_knots_that_do_not_fit(problem, knots):
+    with pytest.raises(TabularError, match=r"knots of shape .*; give \(2, bins \+ 1\)"):
+        fit_tabtransformer(problem, key=KEYS, knots=knots)
+
+
+@pytest.mark.slow
 def test_all_but_the_head_starts_from_the_pretraining(problem):
     pretrained = _pretrained(num_layers=1)
     settings = QUICK | {"steps": 1, "learning_rate": 1e-12}
