@@ -194,17 +194,18 @@ def format_row(row: Row) -> str:
     Example:
         >>> format_row(make_row("a", "f1", [0.5, 0.75, 1.0])), format_row(make_row("a", "f1", [0.5]))
         ('0.750 ± 0.250 [0.129, 1.371]', '0.500')
-        >>> format_row(make_row("a", "difference", [0.1 + 0.2, -0.3]))
-        '0.000 ± 0.424 [-3.812, 3.812]'
+        >>> format_row(make_row("a", "difference", [0.2, -0.2001]))
+        '0.000 ± 0.283 [-2.542, 2.542]'
     """
     if not math.isfinite(row.std):
         return _number(row.mean)
-    # A spread far below the mean's last digit is zero beside it.
-    small = row.std < 1e-3 <= abs(row.mean) < 100
-    std = f"{row.std:.3f}" if small else _number(row.std)
-    # Nor is what rounding leaves of a mean that is zero a number to read.
-    mean = 0.0 if abs(row.mean) < 1e-9 * row.std else row.mean
-    return f"{_number(mean)} ± {std} [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
+    numbers = row.mean, row.std, *row.ci95
+    # What is far below the last digit of the mean or of its spread is zero beside it.
+    if 1e-3 <= max(abs(row.mean), row.std) and max(map(abs, numbers)) < 100:
+        mean, std, low, high = (f"{round(number, 3) + 0.0:.3f}" for number in numbers)
+    else:
+        mean, std, low, high = map(_number, numbers)
+    return f"{mean} ± {std} [{low}, {high}]"
 
 
 def table_cells(
