@@ -1,6 +1,7 @@
 """A user's own rows: methods compared on the labelled ones, the best kept, the unlabelled ones predicted."""
 
 import functools
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def run_own(config: TabularConfig, workdir: Path) -> Model:
         folder / "results.json",
         build_results(config.experiment, data=config.data, config=config, rows=rows, seconds=time.monotonic() - start),
     )
-    text = _text(data, plan, names, best, rows, config)
+    text = _text(folder, data, plan, names, best, rows, config)
     if len(plan.held):
         one = area(model.predict_proba(_at(own.table, plan.held)), data.target[plan.held])
         text.insert(3, f"The kept model itself has {one:.3f} on the {len(plan.held)} rows that were kept for the test.")
@@ -193,8 +194,9 @@ def _rows(scores: dict[str, dict[str, np.ndarray]], config: TabularConfig) -> li
 
 
 def _text(
-    data: TabularData, plan: Plan, names: Sequence[str], best: str, rows: Sequence[Row], config: TabularConfig
-) -> list[str]:
+    folder: Path, data: TabularData, plan: Plan, names: Sequence[str], best: str, rows: Sequence[Row],
+    config: TabularConfig,
+) -> list[str]:  # fmt: skip
     """What was done and found, in words."""
     counts = np.bincount(data.target[plan.labelled], minlength=len(data.class_names))
     shares = ", ".join(f"{count} {name}" for name, count in zip(data.class_names, counts, strict=True))
@@ -218,7 +220,8 @@ def _text(
             "Pre-training saw the inputs of all rows of the file, as it does of those whose target you want; for rows "
             "that come later expect a little less."
         )
-    texts.append("New rows: python -m experiments.tabular --model=WORKDIR/model.safetensors --data=csv:new.csv")
+    model = shlex.quote(str(folder / "model.safetensors"))
+    texts.append(f"New rows: python -m experiments.tabular --model={model} --data=csv:new.csv")
     left_out = [name for name in config.rows if name not in names]
     if left_out:
         texts.append(f"Not for this table: {', '.join(left_out)}.")

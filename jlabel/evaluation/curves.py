@@ -73,7 +73,7 @@ def lines_figure(
             wrap(name, 40, lines=1),
             (1, level),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
+            xytext=(-4, 3),
             textcoords="offset points",
             ha="right",
             fontsize=8.5,
