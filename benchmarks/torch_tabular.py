@@ -80,10 +80,13 @@ class Peer:
             return self.model.norm(self.values).numpy()
 
 
-def as_ours(peer: Mapping[str, np.ndarray], cardinalities: Sequence[int], depth: int) -> dict[str, dict[str, object]]:
+def as_ours(
+    peer: Mapping[str, np.ndarray], cardinalities: Sequence[int], depth: int, *, scale: float
+) -> dict[str, dict[str, object]]:
     """The peer's parameters (or gradients) by our names and in our order of the 32 numbers: identifier, then value.
 
-    Our "missing" codes, which the batch does not hold, and our bias of queries, keys and values, are zeros.
+    What the MLP does to embeddings is multiplied by ``scale``, as ours is given them divided by sqrt(32). Our "missing"
+    codes, which the batch does not hold, and our bias of queries, keys and values, are zeros.
     """
     shared = peer["shared_category_embed"]
     order = np.roll(np.arange(32), shared.shape[1])
@@ -116,7 +119,7 @@ def as_ours(peer: Mapping[str, np.ndarray], cardinalities: Sequence[int], depth:
         kernel = peer[f"mlp.layers.{name}.weight"].T
         if not k:
             tokens = kernel[: 32 * columns].reshape(columns, 32, -1)[:, order].reshape(32 * columns, -1)
-            kernel = np.concatenate([tokens, kernel[32 * columns :]])
+            kernel = np.concatenate([scale * tokens, kernel[32 * columns :]])
         found[f"dense_{k}"] = {"kernel": kernel, "bias": peer[f"mlp.layers.{name}.bias"]}
     return found
 
