@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network
+from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network, network
 from jlabel.tabular.network import check_network, init_embeddings
 
 # One tiny network for everything that computes.
@@ -123,6 +123,29 @@ def test_against_float64(params, rows):
         u = np.maximum(dense(u, p[name]), 0)
     expected = dense(u, p["dense_2"])
     np.testing.assert_allclose(outputs(params, *rows)[:5], expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+
+
+def test_few_tokens_and_many_are_the_same_function(rows, monkeypatch):
+    net = TINY.clone(norm="pre", gated=True, num_layers=1)
+    rng = np.random.default_rng(2)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), *rows)
+    start = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes)
+
+    def loss(params):
+        outputs, left = net.apply(params, *rows, mutable=["intermediates"])
+        return jnp.mean(outputs**2), left
+
+    assert network._rows_last(3)
+    (few, few_seen), few_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
+    monkeypatch.setattr(network, "_FEW", 0)
+    (many, many_seen), many_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
+    np.testing.assert_allclose(few, many, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), few_seen, many_seen)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max() + 1e-6),
+        few_slopes,
+        many_slopes,
+    )
 
 
 def test_every_parameter_learns(params, rows):
