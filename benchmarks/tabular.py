@@ -20,9 +20,9 @@ three out), at the speed of a copy: 4.84e9 operations and 41 MB. Of (b): each ce
 bytes; that the texts' hashes are computed, which is most of the work, is left out. "x floor" is our time over it.
 
 Times the peer / x floor. One thread: CPU seconds of an idle machine; two: wall time. All goals are met. Above the floor
-are attention between 10 tokens and its softmax, layer norms, the gelu, AdamW's arithmetic, and products with 32 columns,
-which go at less than the speed of those with 1024. "Side by side" runs go one after the other on a CPU: an axis of runs
-would make products and sums slower.
+are attention between 10 tokens and its softmax, layer norms, the gelu, AdamW's arithmetic, and products of 32 columns,
+which are slower than those of 1024. Runs "side by side" go one after the other on a CPU: an axis of runs would make
+products and sums slower.
 
                                         one thread                  two threads
                                 default    one stream       default    one stream
