@@ -85,7 +85,7 @@ def as_ours(
 ) -> dict[str, dict[str, object]]:
     """The peer's parameters (or gradients) by our names and in our order of the 32 numbers: identifier, then value.
 
-    What the MLP does to embeddings is multiplied by ``scale``, as ours is given them divided by sqrt(32). Our "missing"
+    What the MLP does to embeddings is multiplied by ``scale``, as ours is given them divided by 32^(1/4). Our "missing"
     codes, which the batch does not hold, and our bias of queries, keys and values, are zeros.
     """
     shared = peer["shared_category_embed"]

@@ -118,7 +118,7 @@ def test_against_float64(params, rows):
         mixed = np.einsum("bhij,bjhd->bihd", weights, v).reshape(5, 3, 8)
         x = normed(x + dense(mixed, part["out"]), part["attention_norm"])
         x = normed(x + dense(np.maximum(dense(x, part["up"]), 0), part["down"]), part["norm"])
-    u = np.concatenate([x.reshape(5, -1) / np.sqrt(8), values], 1)
+    u = np.concatenate([x.reshape(5, -1) / 8**0.25, values], 1)
     for name in ("dense_0", "dense_1"):
         u = np.maximum(dense(u, p[name]), 0)
     expected = dense(u, p["dense_2"])
