@@ -15,7 +15,7 @@ from jlabel.tabular.checks import check_count, check_number
 from jlabel.tabular.encode import Table
 from jlabel.tabular.network import TabTransformer, init_network
 from jlabel.tabular.problem import Problem, need_unlabelled
-from jlabel.tabular.train import Validation, train_runs
+from jlabel.tabular.train import Validation, over_runs, train_runs
 
 __all__ = ["Fitted", "HostFit", "NeuralFit", "Outputs", "Training", "classification_score"]
 
@@ -99,7 +99,7 @@ class NeuralFit:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predict(outputs: Outputs, params: Any, columns: dict[str, jax.Array]) -> jax.Array:
-    return jax.vmap(lambda own: outputs(own, columns))(params)
+    return over_runs(lambda own: outputs(own, columns), params)
 
 
 def check_training(training: Training) -> None:

@@ -158,7 +158,17 @@ def _predict(predict: Any, params: Any, table: dict[str, jax.Array], rows: jax.A
         found = jax.lax.map(lambda at: predict(own, {name: values[at] for name, values in table.items()}), blocks)
         return found.reshape(-1, *found.shape[2:])[:count]
 
-    return jax.vmap(run)(params, blocks)
+    return over_runs(run, params, blocks)
+
+
+def over_runs(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A function of each run's arguments, side by side; on a CPU one after the other.
+
+    There an axis of runs, even of one, makes products and sums over rows slower.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda own: function(*own), arguments)
+    return jax.vmap(function)(*arguments)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
@@ -206,10 +216,7 @@ def _segment(
         params, state, total = jax.lax.fori_loop(0, count, step, (*learning, jnp.float32(0)))
         return (params, state), total / count
 
-    if jax.default_backend() == "cpu":
-        # An axis of runs would make products, and sums over rows, a fifth slower.
-        return jax.lax.map(lambda own: run(*own), (learning, places, keys, rates))
-    return jax.vmap(run)(learning, places, keys, rates)
+    return over_runs(run, learning, places, keys, rates)
 
 
 def _line(
