@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network, network
+from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network, layers
 from jlabel.tabular.network import check_network, init_embeddings
 
 # One tiny network for everything that computes.
@@ -135,9 +135,9 @@ def test_few_tokens_and_many_are_the_same_function(rows, monkeypatch):
         outputs, left = net.apply(params, *rows, mutable=["intermediates"])
         return jnp.mean(outputs**2), left
 
-    assert network._rows_last(3)
+    assert layers.rows_last(3)
     (few, few_seen), few_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
-    monkeypatch.setattr(network, "_FEW", 0)
+    monkeypatch.setattr(layers, "_FEW", 0)
     (many, many_seen), many_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
     np.testing.assert_allclose(few, many, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), few_seen, many_seen)
