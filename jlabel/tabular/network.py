@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jlabel.networks.column_attention import Layer, dropout_masks, dropped, rows_last
 from jlabel.tabular.checks import TabularError, check_choice, check_count, check_number
-from jlabel.tabular.layers import Layer, dropout_masks, dropped, rows_last
 
 __all__ = ["DetectionHead", "Identifier", "Norm", "PretrainingHeads", "TabTransformer", "check_network", "init_network"]
 
@@ -34,7 +34,8 @@ class TabTransformer(nn.Module):
 
     On its way into u h_i is divided by ``d^(1/4)``. Layer norm leaves it a norm of ``sqrt(d)``, and a number has one of
     1: undivided, few labels are learned by heart from the categories before numbers are heard; divided by ``sqrt(d)``,
-    categories that tell everything are learned too slowly. In between is best over both kinds of tables.
+    categories that tell everything are learned too slowly. In between was within .012 in AUC of the best of the three
+    on each of three tables.
 
     Attributes:
       cardinalities: d_i of each category column. num_values: c. num_outputs: logits, or 1 for a regression.

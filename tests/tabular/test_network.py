@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network, layers
+from jlabel.networks import column_attention
+from jlabel.tabular import PretrainingHeads, TabTransformer, TabularError, init_network
 from jlabel.tabular.network import check_network, init_embeddings
 
 # One tiny network for everything that computes.
@@ -135,9 +136,9 @@ def test_few_tokens_and_many_are_the_same_function(rows, monkeypatch):
         outputs, left = net.apply(params, *rows, mutable=["intermediates"])
         return jnp.mean(outputs**2), left
 
-    assert layers.rows_last(3)
+    assert column_attention.rows_last(3)
     (few, few_seen), few_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
-    monkeypatch.setattr(layers, "_FEW", 0)
+    monkeypatch.setattr(column_attention, "_FEW", 0)
     (many, many_seen), many_slopes = jax.jit(jax.value_and_grad(loss, has_aux=True))(start)
     np.testing.assert_allclose(few, many, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), few_seen, many_seen)
