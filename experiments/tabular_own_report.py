@@ -30,7 +30,7 @@ def write_own_report(
         "how much it relied on the column. What two columns both say is missed in neither."
         + (
             " Attention says what the embeddings were made of, not what the prediction turned on; equal attention is "
-            f"{1 / max(len(data.columns.categorical), 1):.3f}."
+            f"{1 / importance['attention'].notna().sum():.3f}."
             if "attention" in importance
             else ""
         ),
