@@ -95,13 +95,13 @@ def check_equal(rows: Mapping[str, np.ndarray], peer: Any) -> None:
     from benchmarks.torch_tabular import as_ours
 
     loss, weights, gradients = peer.weights_and_gradients()
-    params = {"params": as_ours(weights, CARDINALITIES, LAYERS, scale=WIDTH**0.25)}
+    params = {"params": as_ours(weights, CARDINALITIES, LAYERS, scale=WIDTH**0.5)}
     given = {**rows, "values": peer.normed_values()}
     ours, found = jax.jit(jax.value_and_grad(Loss(network(0.0))))(params, given, None, 0.0)
     if abs(float(ours) - loss) > 1e-5 * loss:
         raise SystemExit(f"loss {float(ours)}, the peer's {loss}")
     # Only ours has a bias of queries, keys and values.
-    expected: Any = as_ours({**weights, **gradients}, CARDINALITIES, LAYERS, scale=WIDTH**-0.25)
+    expected: Any = as_ours({**weights, **gradients}, CARDINALITIES, LAYERS, scale=WIDTH**-0.5)
     for path, gradient in jax.tree_util.tree_leaves_with_path(found["params"]):
         names = [part.key for part in path]
         want = functools.reduce(operator.getitem, names, expected)

@@ -74,6 +74,7 @@ def fit_tabtransformer(
     norm: Norm = "post",
     max_hidden: int | None = None,
     knots: ArrayLike | None = None,
+    embedding_scale: float | None = None,
     pretrained: Pretrained | Sequence[Pretrained] | None = None,
     **training: Unpack[Training],
 ) -> NeuralFit:
@@ -82,6 +83,7 @@ def fit_tabtransformer(
     Args:
       problem, key, entropy, pseudo, max_hidden, training: as for `fit_mlp`.
       embedding_size, num_layers, num_heads, dropout, norm: of `TabTransformer`; with a pre-training its own count.
+      embedding_scale: of `TabTransformer`, with a pre-training as well.
       knots: edges of bins ``(c, bins + 1)``, from `value_knots`, make tokens of the numbers too; with a pre-training
         its own count.
       pretrained: of the same table, one for all runs or one for each; all but the MLP starts from it.
@@ -103,6 +105,7 @@ def fit_tabtransformer(
         network = TabTransformer(
             problem.cardinalities, problem.num_values, problem.num_classes, embedding_size, num_layers, num_heads,
             dropout, norm=norm, bins=bins, max_hidden=max_hidden,
+            embedding_scale=embedding_scale,
         )  # fmt: skip
         return _fit(problem, network, None, entropy, pseudo, key, training, knots)
     given = [pretrained] * problem.num_runs if isinstance(pretrained, Pretrained) else list(pretrained)
@@ -113,7 +116,12 @@ def fit_tabtransformer(
     sizes = {(part.network.cardinalities, part.network.num_values) for part in given}
     if sizes != {(problem.cardinalities, problem.num_values)} or len({part.network for part in given}) > 1:
         raise TabularError("pretrained is of another table or of several sizes; pre-train on this problem's columns")
-    network = given[0].network.clone(num_outputs=problem.num_classes, max_hidden=max_hidden, parent=None)
+    own: dict[str, Any] = {
+        "num_outputs": problem.num_classes,
+        "max_hidden": max_hidden,
+        "embedding_scale": embedding_scale,
+    }
+    network = given[0].network.clone(**own, parent=None)
     return _fit(problem, network, [part.params for part in given], entropy, pseudo, key, training)
 
 

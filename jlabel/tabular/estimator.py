@@ -48,6 +48,7 @@ class _TabTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         dropout: float = 0.1,
         norm: Norm = "post",
         max_hidden: int | None = None,
+        embedding_scale: float | None = None,
         objective: Objective | None = None,
         pretrained: Pretrained | None = None,
         pretraining_steps: int = 2000,
@@ -67,6 +68,7 @@ class _TabTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.dropout = dropout
         self.norm = norm
         self.max_hidden = max_hidden
+        self.embedding_scale = embedding_scale
         self.objective = objective
         self.pretrained = pretrained
         self.pretraining_steps = pretraining_steps
@@ -153,12 +155,15 @@ class _TabTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             )  # fmt: skip
         if given is not None:
             self.encoder_ = given.encoder
-            self.network_, self.params_ = given.start(outputs, key=start, max_hidden=self.max_hidden)
+            self.network_, self.params_ = given.start(
+                outputs, key=start, max_hidden=self.max_hidden, embedding_scale=self.embedding_scale
+            )
             return
         self.encoder_ = fit_encoder(frame, self.columns, scaling=self.scaling)
         network = TabTransformer(
             self.encoder_.cardinalities, self.encoder_.num_values, outputs, self.embedding_size, self.num_layers,
             self.num_heads, self.dropout, norm=self.norm, bins=self.bins, max_hidden=self.max_hidden,
+            embedding_scale=self.embedding_scale,
         )  # fmt: skip
         self.network_ = check_network(network)
         knots = value_knots(self.encoder_, self.bins) if self.bins else None
@@ -238,6 +243,8 @@ class TabTransformerClassifier(ClassifierMixin, _TabTransformer):
         norm: `"post"` normalises after each sublayer, as the paper's reference does, `"pre"` before.
         max_hidden: at most so many units in the MLP's hidden layers, which are 4 and 2 times its input otherwise: 80
             and more category columns make that hundreds of millions of weights.
+        embedding_scale: how much embeddings weigh beside numbers on their way into the MLP; by default each weighs what
+            a number does, and 1, as published, suits tables whose categories tell nearly everything.
         objective: `"mlm"` or `"rtd"` pre-trains on all rows of `fit`, labelled or not; `None` does not.
         pretrained: from `pretrain`; then its columns and sizes count, and `objective` must be `None` or the same.
         pretraining_steps: steps of `pretrain`.
@@ -281,6 +288,7 @@ class TabTransformerClassifier(ClassifierMixin, _TabTransformer):
         dropout: float = 0.1,
         norm: Norm = "post",
         max_hidden: int | None = None,
+        embedding_scale: float | None = None,
         objective: Objective | None = None,
         pretrained: Pretrained | None = None,
         pretraining_steps: int = 2000,
@@ -295,10 +303,10 @@ class TabTransformerClassifier(ClassifierMixin, _TabTransformer):
     ):
         super().__init__(
             columns=columns, scaling=scaling, bins=bins, embedding_size=embedding_size, num_layers=num_layers,
-            num_heads=num_heads, dropout=dropout, norm=norm, max_hidden=max_hidden, objective=objective,
-            pretrained=pretrained, pretraining_steps=pretraining_steps, steps=steps, batch_size=batch_size,
-            learning_rate=learning_rate, validation_fraction=validation_fraction, patience=patience,
-            random_state=random_state,
+            num_heads=num_heads, dropout=dropout, norm=norm, max_hidden=max_hidden,
+            embedding_scale=embedding_scale, objective=objective, pretrained=pretrained,
+            pretraining_steps=pretraining_steps, steps=steps, batch_size=batch_size, learning_rate=learning_rate,
+            validation_fraction=validation_fraction, patience=patience, random_state=random_state,
         )  # fmt: skip
         self.entropy_weight = entropy_weight
         self.pseudo_labels = pseudo_labels

@@ -94,14 +94,21 @@ class Pretrained:
     losses: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
 
     def start(
-        self, num_outputs: int, *, key: jax.Array, max_hidden: int | None = None
+        self,
+        num_outputs: int,
+        *,
+        key: jax.Array,
+        max_hidden: int | None = None,
+        embedding_scale: float | None = None,
     ) -> tuple[TabTransformer, dict[str, Any]]:
         """A network for one target, and its first variables: the trained embeddings and layers, a new MLP.
 
         Args:
-          num_outputs: classes, or 1 for a regression. key: typed PRNG key. max_hidden: see `TabTransformer`.
+          num_outputs: classes, or 1 for a regression. key: typed PRNG key. max_hidden, embedding_scale: see
+            `TabTransformer`.
         """
-        network = check_network(self.network.clone(num_outputs=num_outputs, max_hidden=max_hidden))
+        own: dict[str, Any] = {"num_outputs": num_outputs, "max_hidden": max_hidden, "embedding_scale": embedding_scale}
+        network = check_network(self.network.clone(**own))
         new = init_network(network, key)
         # Parameters from elsewhere may hold an MLP of another target.
         kept = {name: part for name, part in self.params["params"].items() if not name.startswith("dense")}

@@ -27,7 +27,7 @@ class LogUniform(NamedTuple):
 # What changes a network's program is drawn from few values, since each is compiled for itself.
 _RATES = {"learning_rate": LogUniform(1e-4, 3e-3), "weight_decay": LogUniform(1e-5, 1.0)}
 _ENTROPY = {"entropy": (0.01, 0.03, 0.1, 0.3, 1.0)}
-_DROPOUT = {"dropout": (0.0, 0.1, 0.2, 0.3)}
+_LAYERS = {"dropout": (0.0, 0.1, 0.2, 0.3), "embedding_scale": (None, 0.4, 1.0)}
 _BOOSTING = {
     "learning_rate": LogUniform(0.01, 0.3),
     "max_leaf_nodes": (3, 7, 15, 31),
@@ -52,9 +52,9 @@ TUNING: Mapping[str, Mapping[str, LogUniform | tuple[Any, ...]]] = MappingProxyT
             "width": (8, 16),
             "num_steps": (3, 5),
         },
-        "tabtransformer": _RATES | _DROPOUT,
-        "tabtransformer_er": _RATES | _DROPOUT | _ENTROPY,
-        "tabtransformer_pl": _RATES | _DROPOUT,
+        "tabtransformer": _RATES | _LAYERS,
+        "tabtransformer_er": _RATES | _LAYERS | _ENTROPY,
+        "tabtransformer_pl": _RATES | _LAYERS,
     }
 )
 """For each method of `BASELINES` its settings: a range, or values of which each is equally likely."""

@@ -142,9 +142,10 @@ def test_pretrainings_that_do_not_fit(problem, given, message):
 @pytest.mark.slow
 def test_numbers_as_tokens(problem):
     knots = np.array([[-1.0, 0, 1], [0, 0.5, 1]])
-    fit = fit_tabtransformer(problem, key=KEYS, knots=knots, num_layers=1, num_heads=2, **QUICK)
+    fit = fit_tabtransformer(problem, key=KEYS, knots=knots, num_layers=1, num_heads=2, embedding_scale=0.5, **QUICK)
     np.testing.assert_array_equal(fit.params["constants"]["embedding"]["number"]["knots"], np.stack([knots] * 2))
     assert fit.outputs.network.num_tokens == len(SIZES) + 2
+    assert fit.outputs.network.embedding_scale == 0.5
     assert np.isfinite(fit.predict_proba(problem.table)).all()
 
 

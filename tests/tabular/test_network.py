@@ -71,6 +71,16 @@ def test_sizes_of_the_options():
     assert sizes(TabTransformer(**plain, max_hidden=10**6)) == sizes(TabTransformer(**plain))
 
 
+def test_scale_of_the_embeddings(params, rows):
+    few = [part[:5] for part in rows]
+    head = params["params"]["dense_0"]
+    kernel = np.array(head["kernel"])
+    kernel[: 3 * 8] /= 8**0.5  # undivided embeddings, divided weights
+    divided = {"params": {**params["params"], "dense_0": {**head, "kernel": kernel}}}
+    published = TINY.clone(embedding_scale=1.0).apply(divided, *few)
+    np.testing.assert_allclose(published, outputs(params, *few), rtol=1e-4, atol=1e-5)
+
+
 def test_columns_have_no_order(params, rows):
     codes, values = rows
     order = [2, 0, 1]
@@ -119,7 +129,7 @@ def test_against_float64(params, rows):
         mixed = np.einsum("bhij,bjhd->bihd", weights, v).reshape(5, 3, 8)
         x = normed(x + dense(mixed, part["out"]), part["attention_norm"])
         x = normed(x + dense(np.maximum(dense(x, part["up"]), 0), part["down"]), part["norm"])
-    u = np.concatenate([x.reshape(5, -1) / 8**0.25, values], 1)
+    u = np.concatenate([x.reshape(5, -1) / 8**0.5, values], 1)
     for name in ("dense_0", "dense_1"):
         u = np.maximum(dense(u, p[name]), 0)
     expected = dense(u, p["dense_2"])
@@ -240,6 +250,7 @@ def test_heads_have_their_own_columns(objective, detection, shape):
         ({"identifier": "sum"}, "identifier is 'sum'; allowed: 'concat', 'add', 'none'"),
         ({"norm": "none"}, "norm is 'none'; allowed: 'post', 'pre'"),
         ({"max_hidden": 0}, "max_hidden is 0; allowed: whole numbers from 1"),
+        ({"embedding_scale": 0.0}, "embedding_scale is 0.0; allowed: above 0"),
         ({"bins": 2.5}, "bins is 2.5; allowed: whole numbers from 0"),
     ],
 )
