@@ -85,6 +85,7 @@ def test_drops_the_planted_errors_and_is_what_its_parts_say():
     assert is_classifier(model)
 
 
+@pytest.mark.slow
 def test_digits_train_better_without_the_errors():
     x, true = load_digits(return_X_y=True)
     x, y = x / 16, true.copy()
