@@ -147,7 +147,6 @@ def test_splits_and_sets_of_one_seed_share_no_picture() -> None:
     np.testing.assert_array_equal(parts[0]["image"], again["image"])
 
 
-@pytest.mark.slow
 def test_the_numbers_of_the_splits() -> None:
     assert len(rows("train")["label"]) == 240
     assert len(rows("val")["label"]) == 120
